@@ -1,0 +1,9 @@
+//! The analyzer: asks several providers the same question, compares their answers, returns one with a measured
+//! confidence, and states what happened as events. `main.rs` joins the rooms; see ARCHITECTURE.md.
+
+pub mod analysis;
+pub mod config;
+pub mod http;
+pub mod providers;
+pub mod runtime;
+pub mod telemetry;

@@ -1,0 +1,12 @@
+//! The contract between everything that produces TechSapo's events and the exporter that measures them.
+//!
+//! * [`labels`]: every closed list of label values, spelled once.
+//! * [`event`]: the facts themselves, with their units and bounds.
+//! * [`wire`]: how a batch of events stands in a Redis stream, and the keys around that stream.
+//!
+//! A contract has no runtime: this crate does no I/O, reads no clock and knows neither Redis' client nor a metric's
+//! name. `shared/event.schema.json` is generated from [`event::Event`] for producers in other languages.
+
+pub mod event;
+pub mod labels;
+pub mod wire;
