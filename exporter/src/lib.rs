@@ -1,1 +1,22 @@
-//! Stub.
+//! The exporter: reads the stream of events, counts each exactly once, makes the sums durable and serves them.
+//!
+//! `main.rs` joins the rooms. [`catalog`] is the table of metrics; [`apply`], [`state`], [`series`], [`window`],
+//! [`budget`], [`gauges`] and [`render`] are pure; [`reader`], [`acknowledge`], [`checkpoint`], [`samplers`] and
+//! [`http`] are the doors to Redis, disk, host and network; [`pipeline`] is the order in which it all happens.
+
+pub mod acknowledge;
+pub mod apply;
+pub mod budget;
+pub mod catalog;
+pub mod checkpoint;
+pub mod cli;
+pub mod gauges;
+pub mod http;
+pub mod own;
+pub mod pipeline;
+pub mod reader;
+pub mod render;
+pub mod samplers;
+pub mod series;
+pub mod state;
+pub mod window;

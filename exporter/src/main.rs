@@ -1,2 +1,88 @@
-//! Stub.
-fn main() {}
+//! Wiring only: flags → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use clap::Parser as _;
+use techsapo_exporter::checkpoint::folder::Folder;
+use techsapo_exporter::cli::{Cli, LogFormat};
+use techsapo_exporter::http::{self, Pages};
+use techsapo_exporter::own::Own;
+use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
+use techsapo_exporter::samplers::{self, Latest};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(cli: &Cli) {
+    let log = tracing_subscriber::fmt().with_max_level(cli.log_level).with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn run(cli: Cli) -> Result<(), String> {
+    let store = Folder::open(&cli.checkpoint_dir).map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
+    })?;
+    let listener = TcpListener::bind(cli.listen_address).await.map_err(|error| {
+        format!("cannot listen on {}: {error}; choose another with --web.listen-address", cli.listen_address)
+    })?;
+    let own = Arc::new(Own::new().map_err(|error| format!("the catalogue is inconsistent: {error}"))?);
+    let (served, latest, stop) = (Served::default(), Latest::default(), Arc::new(AtomicBool::new(false)));
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+
+    own.announce(&cli.streams);
+    samplers::spawn_host(latest.clone(), cli.redis.clone()).map_err(|error| error.to_string())?;
+    let client = reqwest::Client::new();
+    for url in cli.app_urls.iter().filter(|&url| url != "none") {
+        tokio::spawn(samplers::poll_app(latest.clone(), own.clone(), client.clone(), url.clone()));
+    }
+    let settings = Settings {
+        redis: cli.redis,
+        streams: cli.streams,
+        birth_hold: cli.birth_hold,
+        series_limit: cli.series_limit as usize,
+    };
+    let mut pipeline = Pipeline::new(settings, store, own.clone(), served.clone(), stop.clone());
+    let pipeline = thread::Builder::new().name("pipeline".to_owned()).spawn(move || pipeline.run());
+    let pipeline = pipeline.map_err(|error| format!("cannot start a thread: {error}"))?;
+
+    info!(
+        exporter = cli.exporter_id,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving http://{}{}",
+        cli.listen_address,
+        cli.telemetry_path
+    );
+    let pages = Arc::new(Pages { served, latest, own, telemetry_path: cli.telemetry_path });
+    http::serve(listener, pages, async {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        info!("stopping: writing a last checkpoint");
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    tokio::task::spawn_blocking(move || pipeline.join()).await.ok().and_then(Result::ok).ok_or(
+        "the pipeline failed; what is not durable is still in the stream and the producers' journals",
+    )?;
+    info!("stopped");
+    Ok(())
+}

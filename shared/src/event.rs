@@ -495,6 +495,30 @@ impl Event<'_> {
         "budget_limits",
     ];
 
+    /// Place of this event's type in [`Event::TYPES`].
+    pub fn type_index(&self) -> usize {
+        match self {
+            Self::Analysis(_) => 0,
+            Self::LlmRequest(_) => 1,
+            Self::HttpRequest(_) => 2,
+            Self::RedisOperation(_) => 3,
+            Self::MysqlQuery(_) => 4,
+            Self::CacheLookup(_) => 5,
+            Self::Error(_) => 6,
+            Self::CircuitBreaker(_) => 7,
+            Self::AuthAttempt(_) => 8,
+            Self::RateLimitHit(_) => 9,
+            Self::InputSanitization(_) => 10,
+            Self::Anomaly(_) => 11,
+            Self::RuntimeSample(_) => 12,
+            Self::EventLoopLag(_) => 13,
+            Self::GcPause(_) => 14,
+            Self::ConfigChanged(_) => 15,
+            Self::ProvidersConfigured(_) => 16,
+            Self::BudgetLimits(_) => 17,
+        }
+    }
+
     /// When the fact happened, Unix milliseconds.
     pub fn t(&self) -> u64 {
         match self {

@@ -343,9 +343,10 @@ impl ProviderPair {
 
     /// Every pair, including a provider with itself (two models of one provider).
     pub fn all() -> impl Iterator<Item = Self> {
-        Provider::ALL.iter().enumerate().flat_map(|(index, &a)| {
-            Provider::ALL[index..].iter().map(move |&b| Self::new(a, b))
-        })
+        Provider::ALL
+            .iter()
+            .enumerate()
+            .flat_map(|(index, &a)| Provider::ALL[index..].iter().map(move |&b| Self::new(a, b)))
     }
 
     /// The pair's two members, in the order of their names.

@@ -10,3 +10,6 @@
 pub mod event;
 pub mod labels;
 pub mod wire;
+
+#[cfg(test)]
+mod schema;

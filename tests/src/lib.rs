@@ -1,1 +1,33 @@
-//! Stub.
+//! The harness: real servers on free ports of 127.0.0.1, each with its own folder of data, killed when the value that
+//! stands for it goes out of scope, its log printed when the test fails.
+//!
+//! * [`RedisServer`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
+//! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
+//! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
+//! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
+//!
+//! The binaries under test are those of `TECHSAPO_BIN_DIR`; without it they are built once per test process.
+#![allow(clippy::unwrap_used)] // What goes wrong in a harness fails the test, and that is what a panic does.
+
+pub mod app;
+mod binaries;
+mod exporter;
+mod exposition;
+pub mod facts;
+pub mod http;
+mod ports;
+mod process;
+mod producer;
+mod prometheus;
+mod redis_server;
+pub mod repository;
+pub mod wait;
+
+pub use app::{App, AppSetup, Generated};
+pub use exporter::{Exporter, ExporterSetup};
+pub use exposition::{Exposition, Family, Sample, Selection};
+pub use ports::free_port;
+pub use process::Process;
+pub use producer::Producer;
+pub use prometheus::{Prometheus, check_metrics};
+pub use redis_server::RedisServer;

@@ -2,6 +2,146 @@
 //!
 //! * [`journal`]: a memory-mapped ring file per run of the process.
 //! * [`shipper`]: a thread that carries records from the journals to Redis and frees what was acknowledged.
+//!
+//! What must hold: [`Recorder::record`] never waits for anything. A fact that was recorded survives `kill -9`, and is
+//! shipped again and again until the exporter has acknowledged it. A fact that could not be recorded is counted, and
+//! the count is shipped too.
 
 pub mod journal;
 pub mod shipper;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use techsapo_shared::event::{Event, JournalSample};
+
+use self::{
+    journal::{Journal, JournalError},
+    shipper::{Pace, Shipper},
+};
+
+/// How long the end of the shipper's thread is waited for beyond a deadline, while it settles its last round.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Where facts are kept and where they go.
+#[derive(Debug, Clone)]
+pub struct TelemetrySettings {
+    /// Folder of the journal. No two processes may have the same.
+    pub journal_dir: PathBuf,
+    /// Size of this run's ring.
+    pub journal_bytes: u64,
+    /// The Redis that the streams are in.
+    pub redis_url: String,
+    /// Keys of the streams; a run of a process is hashed to one of them.
+    pub streams: Vec<String>,
+}
+
+/// Why telemetry cannot start. That Redis cannot be reached is no reason.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// `redis.url` is no URL of a Redis. (The error never holds the URL: it may bear a password.)
+    #[error("redis.url is not a usable URL, such as redis://127.0.0.1:6379")]
+    RedisUrl(#[source] redis::RedisError),
+    /// There is no stream to ship to.
+    #[error("redis.streams is empty; it needs at least one key, such as techsapo:events")]
+    NoStream,
+    /// The shipper's thread cannot be started.
+    #[error("the shipper's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Journal and shipper of a running process.
+pub struct Telemetry {
+    recorder: Recorder,
+    stop: mpsc::Sender<Instant>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Telemetry {
+    /// Opens the journal and starts to ship.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened or a setting is unusable. An unreachable Redis is no error.
+    pub fn start(settings: &TelemetrySettings) -> Result<Self, TelemetryError> {
+        Self::start_with(settings, Pace::default())
+    }
+
+    /// As [`Self::start`], with other times and limits than the default.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(settings: &TelemetrySettings, pace: Pace) -> Result<Self, TelemetryError> {
+        let client = redis::Client::open(settings.redis_url.as_str()).map_err(TelemetryError::RedisUrl)?;
+        if settings.streams.is_empty() {
+            return Err(TelemetryError::NoStream);
+        }
+        let recorder = Recorder::open(&settings.journal_dir, settings.journal_bytes)?;
+        let shipper = Shipper::new(Arc::clone(&recorder.journal), client, &settings.streams, pace);
+        let (stop, stopped) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("shipper".into())
+            .spawn(move || {
+                shipper.run(&stopped);
+                // The sender's end is the message.
+                drop(end);
+            })
+            .map_err(TelemetryError::Thread)?;
+        Ok(Self { recorder, stop, ended })
+    }
+
+    /// A handle to record facts with.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// Ships what is pending and waits for the acknowledgements, until `deadline` has passed. If everything is
+    /// acknowledged the run's file is deleted; otherwise the next run sends the rest. To be called when nothing is
+    /// recorded any more. Blocks.
+    pub fn shutdown(self, deadline: Duration) {
+        let _ = self.stop.send(Instant::now() + deadline);
+        let _ = self.ended.recv_timeout(deadline + GRACE);
+    }
+}
+
+/// Records facts. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    journal: Arc<Journal>,
+}
+
+impl Recorder {
+    /// A journal without a shipper: everything stays in it. For tests.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened.
+    pub fn open(folder: &Path, bytes: u64) -> Result<Self, JournalError> {
+        Ok(Self { journal: Arc::new(Journal::open(folder, bytes)?) })
+    }
+
+    /// Records a fact. Never waits; a fact that the journal has no room for is dropped and counted.
+    pub fn record(&self, event: &Event<'_>) {
+        self.journal.append(event);
+    }
+
+    /// Size, use and drops of the journal.
+    pub fn sample(&self) -> JournalSample {
+        self.journal.sample()
+    }
+
+    /// Facts that the exporter has not yet acknowledged.
+    pub fn pending_events(&self) -> u64 {
+        self.journal.pending_events()
+    }
+
+    /// What is in the journal, one line of JSON per fact, in the order of recording. For tests.
+    pub fn pending_lines(&self) -> Vec<String> {
+        self.journal.files().iter().flat_map(|file| file.lines()).collect()
+    }
+}

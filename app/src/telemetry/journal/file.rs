@@ -1,0 +1,470 @@
+//! One run's file: a header page and a ring of records.
+//!
+//! A file is written by the run that created it and by no other; a later run only drains it. What must hold:
+//!
+//! * A record is published by its bytes, then the tail's seq, then the tail's position. A `kill -9` at any
+//!   instruction loses nothing that was published, for the kernel owns the pages.
+//! * Freed space is written again only when the header that frees it is on the disk ([`RunFile::upkeep`]). After a
+//!   power loss the head may be older than it was, and still nothing behind it is overwritten.
+//! * The ring's pages are set up for writing ahead of the tail and taken out of the resident set behind it, both by
+//!   the shipper's thread, so that appending meets no page fault and a large ring costs little memory.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+use techsapo_shared::wire;
+use uuid::Uuid;
+
+use super::{
+    header::{HEADER_BYTES, HEADER_WORDS, Header, HeaderError, Identity},
+    mapping::Mapping,
+    ring::{Cursor, Draft, MAX_EVENT_BYTES, Ring, Step},
+};
+
+/// Ending of a run's file.
+pub(super) const SUFFIX: &str = ".journal";
+/// Ending of a file that never became one.
+pub(super) const UNFINISHED_SUFFIX: &str = ".journal.new";
+
+/// How far ahead of the tail the ring's pages are set up for writing, at least and at most.
+const AHEAD: Range<u64> = (4 << 20)..(16 << 20);
+/// How much behind the tail stays in the resident set: the shipper reads it next.
+const BEHIND: u64 = 1 << 20;
+
+/// Why an earlier run's file is not drained.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableFile {
+    /// Its run is still alive.
+    #[error("its run is still alive")]
+    InUse,
+    /// Its header cannot be used.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// It cannot be opened, locked or mapped.
+    #[error("it cannot be read")]
+    Io(#[from] io::Error),
+}
+
+/// One run's file.
+pub(crate) struct RunFile {
+    path: PathBuf,
+    identity: Identity,
+    producer: String,
+    mapping: Mapping,
+    /// Open for as long as this run lives: it holds the lock.
+    file: File,
+    /// The end of the newest record. The lock orders the appenders.
+    tail: Mutex<Tail>,
+    /// Up to where freed space may be written again: the head that is known to be on the disk.
+    reusable: AtomicU64,
+    oversized: AtomicU64,
+    /// Lowest position that was read since the last upkeep.
+    touched: AtomicU64,
+    residence: Mutex<Residence>,
+}
+
+struct Tail {
+    end: Cursor,
+    /// A file that was drained or deleted takes no more.
+    open: bool,
+}
+
+/// Which part of the ring is kept in memory.
+#[derive(Default)]
+struct Residence {
+    /// Below here, pages were released.
+    released: u64,
+    /// Up to here, pages were set up for writing.
+    prepared: u64,
+    /// The tail at the last upkeep.
+    tail: u64,
+}
+
+impl RunFile {
+    /// Creates this run's file. It appears under its name only when it is whole and on the disk.
+    pub(super) fn create(folder: &Path, capacity: u64) -> io::Result<Self> {
+        let id = Uuid::new_v4();
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let created_ms = u64::try_from(created.as_millis()).unwrap_or(u64::MAX);
+        let identity = Identity { id, capacity, created_ms };
+        let path = folder.join(format!("{id}{SUFFIX}"));
+        let unfinished = folder.join(format!("{id}{UNFINISHED_SUFFIX}"));
+
+        let file = write_empty(&unfinished, &identity).inspect_err(|_| {
+            // Nothing stands in it; what cannot be deleted is deleted by the next run.
+            let _ = std::fs::remove_file(&unfinished);
+        })?;
+        lock(&file)?;
+        let run = Self::map(path, identity, file)?;
+        let end = Cursor { pos: 0, seq: 1 };
+        run.header().publish(end);
+        run.header().free(end);
+        run.tail().open = true;
+        run.tail().end = end;
+        run.mapping.flush(0..HEADER_BYTES)?;
+        std::fs::rename(&unfinished, &run.path)?;
+        File::open(folder)?.sync_all()?;
+        run.mapping.populate(0..HEADER_BYTES);
+        run.upkeep()?;
+        Ok(run)
+    }
+
+    /// Opens an earlier run's file, to drain it. Whatever its bytes are, this returns.
+    pub(super) fn recover(path: &Path) -> Result<Self, UnusableFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        match lock(&file) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(UnusableFile::InUse),
+            locked => locked?,
+        }
+        if file.metadata()?.len() < HEADER_BYTES as u64 {
+            return Err(HeaderError::Damaged.into());
+        }
+        let mut page = [0; HEADER_BYTES];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut page, 0)?;
+        let run = Self::map(path.to_owned(), Identity::decode(&page)?, file)?;
+        run.header().check(run.identity.capacity)?;
+        run.find_ends();
+        run.give_back_free_space();
+        Ok(run)
+    }
+
+    fn map(path: PathBuf, identity: Identity, file: File) -> io::Result<Self> {
+        let mapping = Mapping::new(&file)?;
+        Ok(Self {
+            path,
+            identity,
+            producer: identity.id.to_string(),
+            mapping,
+            file,
+            tail: Mutex::new(Tail { end: Cursor::default(), open: false }),
+            reusable: AtomicU64::new(0),
+            oversized: AtomicU64::new(0),
+            touched: AtomicU64::new(u64::MAX),
+            residence: Mutex::default(),
+        })
+    }
+
+    /// Finds out where this file's records begin and end. The header may be older than the records (power loss), by
+    /// one record (a kill within [`Header::publish`]), or newer (power loss again: then they are read as lost).
+    fn find_ends(&self) {
+        let (header, ring) = (self.header(), self.ring());
+        let published = header.end();
+        let mut head = header.head();
+        let limit = head.pos + self.identity.capacity;
+        match ring.seq_at(head.pos, limit) {
+            // A kill within `free` leaves the seq behind; a record at the head knows better.
+            Some(seq) if seq > head.seq => head.seq = seq,
+            None if head.pos == published.pos => head.seq = published.seq,
+            _ => {}
+        }
+        let mut end = match ring.seq_at(published.pos, limit) {
+            // A kill within `publish` leaves the position behind the seq.
+            Some(seq) if seq >= head.seq => ring.follow(Cursor { pos: published.pos, seq }, limit),
+            _ => published,
+        };
+        end.seq = end.seq.max(published.seq);
+        header.publish(end);
+        header.free(head);
+        self.reusable.store(head.pos, Ordering::Release);
+        self.tail().end = end;
+        let mut residence = self.residence();
+        *residence = Residence { released: head.pos, prepared: u64::MAX, tail: end.pos };
+    }
+
+    /// An earlier run's file is never written again: what is free goes back to the disk, so that a process that dies
+    /// again and again does not fill it with rings.
+    fn give_back_free_space(&self) {
+        let (head, end) = (self.header().head(), self.end());
+        for hole in self.bytes_of(end.pos..head.pos + self.identity.capacity) {
+            let page = HEADER_BYTES as u64;
+            let start = (hole.start as u64).next_multiple_of(page);
+            let length = (hole.end as u64 / page * page).saturating_sub(start);
+            if length > 0 {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                // Not every file system can; then the space comes back when the file is deleted.
+                let _ = rustix::fs::fallocate(&self.file, flags, start, length);
+            }
+        }
+    }
+
+    /// The producer id.
+    pub(crate) fn producer(&self) -> &str {
+        &self.producer
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When its run began, Unix milliseconds.
+    pub(super) fn created_ms(&self) -> u64 {
+        self.identity.created_ms
+    }
+
+    /// Bytes that it can hold.
+    pub(super) fn capacity(&self) -> u64 {
+        self.identity.capacity
+    }
+
+    /// Longest event that it takes.
+    fn max_event_bytes(&self) -> usize {
+        MAX_EVENT_BYTES.min(usize::try_from(self.identity.capacity / 4).unwrap_or(usize::MAX))
+    }
+
+    /// Appends the event in `draft`, or counts it as dropped. Makes no system call unless another thread is appending
+    /// at this very moment and takes unusually long.
+    pub(crate) fn append(&self, draft: &mut Draft) {
+        if draft.event_bytes() > self.max_event_bytes() {
+            self.oversized.fetch_add(1, Ordering::Relaxed);
+            self.header().add_dropped(1);
+            return;
+        }
+        let mut tail = self.tail();
+        let end = tail.end.pos + draft.size();
+        if !tail.open || end - self.reusable.load(Ordering::Acquire) > self.identity.capacity {
+            self.header().add_dropped(1);
+            return;
+        }
+        self.ring().write(tail.end, draft);
+        tail.end = Cursor { pos: end, seq: tail.end.seq + 1 };
+        self.header().publish(tail.end);
+    }
+
+    /// Behind the newest record.
+    pub(crate) fn end(&self) -> Cursor {
+        self.tail().end
+    }
+
+    /// Seq of the newest record.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.header().last_seq()
+    }
+
+    /// The first record that is not free.
+    pub(crate) fn head(&self) -> Cursor {
+        self.header().head()
+    }
+
+    /// Frees the records in front of `head`. When another reader than the shipper keeps a cursor here (the audit
+    /// writer), the lower of the two is what this must be given.
+    pub(crate) fn free(&self, head: Cursor) {
+        self.header().free(head);
+    }
+
+    /// Reads events from `from` on as lines, up to about `max_bytes` but at least one event, and returns where it
+    /// stopped. An event whose record went bad is the line that says so.
+    pub(crate) fn read(&self, from: Cursor, max_bytes: usize, lines: &mut Vec<u8>) -> Cursor {
+        self.touched.fetch_min(from.pos, Ordering::Relaxed);
+        let (ring, end) = (self.ring(), self.end());
+        let mut at = from;
+        while at.seq - from.seq < wire::MAX_BATCH_EVENTS {
+            let before = lines.len();
+            let next = match ring.step(at, end, lines) {
+                Step::Event(next) => next,
+                Step::Lost(next) => {
+                    lines.extend_from_slice(wire::LOST_LINE);
+                    next
+                }
+                Step::End => break,
+            };
+            lines.push(b'\n');
+            if lines.len() > max_bytes && at != from {
+                lines.truncate(before);
+                break;
+            }
+            at = next;
+        }
+        at
+    }
+
+    /// All events that are not free, as lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let (mut at, mut lines) = (self.head(), Vec::new());
+        loop {
+            let next = self.read(at, usize::MAX, &mut lines);
+            if next == at {
+                break;
+            }
+            at = next;
+        }
+        String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect()
+    }
+
+    /// Goes from `from` to the record `seq`.
+    pub(crate) fn reach(&self, from: Cursor, seq: u64) -> Cursor {
+        self.touched.fetch_min(from.pos, Ordering::Relaxed);
+        let (ring, end) = (self.ring(), self.end());
+        let (mut at, mut scratch) = (from, Vec::new());
+        while at.seq < seq {
+            match ring.step(at, end, &mut scratch) {
+                Step::Event(next) | Step::Lost(next) => at = next,
+                Step::End => break,
+            }
+            scratch.clear();
+        }
+        at
+    }
+
+    /// Bytes of records that are not free.
+    pub(super) fn used_bytes(&self) -> u64 {
+        // The head is read first: it never passes the end.
+        let head = self.header().head();
+        self.header().end().pos.saturating_sub(head.pos)
+    }
+
+    /// Events dropped, with those inherited.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.header().dropped()
+    }
+
+    /// Counts an event that never became a record.
+    pub(super) fn count_dropped(&self) {
+        self.header().add_dropped(1);
+    }
+
+    /// Events that are not free.
+    pub(super) fn pending_events(&self) -> u64 {
+        let head = self.head();
+        (self.last_seq() + 1).saturating_sub(head.seq)
+    }
+
+    /// Events dropped because they were too long for any journal.
+    pub(crate) fn oversized(&self) -> u64 {
+        self.oversized.load(Ordering::Relaxed)
+    }
+
+    /// The batch that ends with `last_seq` is about to tell the exporter of this many drops.
+    pub(crate) fn carry_dropped(&self, last_seq: u64, dropped: u64) {
+        self.header().carry(last_seq, dropped);
+    }
+
+    /// Notes which drops the exporter knows, now that it has acknowledged this much.
+    pub(crate) fn settle_dropped(&self, acknowledged: u64) {
+        if let Some(carried) = self.header().carried(acknowledged) {
+            self.header().acknowledge_dropped(carried);
+        }
+    }
+
+    /// Drops that no acknowledged batch carried.
+    pub(super) fn dropped_untold(&self) -> u64 {
+        self.header().dropped().saturating_sub(self.header().dropped_acknowledged())
+    }
+
+    /// Takes over the drops that no acknowledged batch of `earlier` carried. A kill between the two stores loses the
+    /// count; the other way round it would count twice, and a file system has nothing that would do both at once.
+    pub(super) fn inherit_dropped(&self, earlier: &Self) {
+        let untold = earlier.dropped_untold();
+        earlier.header().acknowledge_dropped(earlier.header().dropped());
+        self.header().add_dropped(untold);
+    }
+
+    /// Lets nothing more in if all of it is acknowledged, and says whether it is.
+    pub(super) fn close_if_acknowledged(&self) -> bool {
+        let mut tail = self.tail();
+        let done = self.header().head().seq >= tail.end.seq && self.dropped_untold() == 0;
+        tail.open &= !done;
+        done
+    }
+
+    /// What the shipper's thread does for the appenders: makes freed space durable and writable again, sets up pages
+    /// ahead of the tail and releases those behind it. Cheap when there is nothing to do.
+    pub(crate) fn upkeep(&self) -> io::Result<()> {
+        let (head, end) = (self.header().head().pos, self.end().pos);
+        let capacity = self.identity.capacity;
+        let reusable = self.reusable.load(Ordering::Acquire);
+        let short = end - reusable > capacity / 4 * 3;
+        if head > reusable && (head - reusable >= capacity / 8 || short) {
+            self.mapping.flush(0..HEADER_BYTES)?;
+            self.reusable.store(head, Ordering::Release);
+        }
+        self.keep_residence(end);
+        Ok(())
+    }
+
+    fn keep_residence(&self, end: u64) {
+        let touched = self.touched.swap(u64::MAX, Ordering::Relaxed);
+        let mut residence = self.residence();
+        let from = residence.released.min(touched);
+        let to = end.saturating_sub(BEHIND);
+        if from < to {
+            self.bytes_of(from..to).into_iter().for_each(|bytes| self.mapping.release(bytes));
+            residence.released = to;
+        }
+        // As far ahead as four times what was appended since the last time.
+        let ahead = (4 * (end - residence.tail)).clamp(AHEAD.start, AHEAD.end);
+        residence.tail = end;
+        let room = self.reusable.load(Ordering::Acquire) + self.identity.capacity;
+        let goal = (end + ahead).min(room);
+        if residence.prepared < goal && (residence.prepared < end + ahead / 2 || goal == room) {
+            let from = residence.prepared.max(end);
+            self.bytes_of(from..goal).into_iter().for_each(|bytes| self.mapping.populate(bytes));
+            residence.prepared = goal;
+        }
+    }
+
+    /// Where positions stand in the file: in one piece, or in two where they go around the ring's end. What a file
+    /// that was cut short does not have is left out.
+    fn bytes_of(&self, positions: Range<u64>) -> [Range<usize>; 2] {
+        let capacity = self.identity.capacity;
+        let length = positions.end.saturating_sub(positions.start).min(capacity);
+        let start = positions.start % capacity;
+        let first = start..(start + length).min(capacity);
+        let second = 0..(start + length).saturating_sub(capacity);
+        let exists = self.mapping.words().len() * size_of::<u64>();
+        [first, second].map(|piece| {
+            let in_file = |at: u64| (HEADER_BYTES + at as usize).min(exists);
+            in_file(piece.start)..in_file(piece.end)
+        })
+    }
+
+    fn header(&self) -> Header<'_> {
+        Header::new(self.mapping.words())
+    }
+
+    fn ring(&self) -> Ring<'_> {
+        let words = &self.mapping.words()[HEADER_WORDS..];
+        Ring::new(words, self.identity.capacity)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn residence(&self) -> MutexGuard<'_, Residence> {
+        self.residence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a file that holds no record, with all its space reserved: a full disk is an error here and now, not a signal
+/// in the middle of an append.
+fn write_empty(path: &Path, identity: &Identity) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let length = HEADER_BYTES as u64 + identity.capacity;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
+        }
+        reserved => reserved?,
+    }
+    io::Seek::rewind(&mut file)?;
+    file.write_all(&identity.encode())?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// Locks `file` for as long as it is open, or fails at once with [`io::ErrorKind::WouldBlock`].
+pub(super) fn lock(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)?)
+}

@@ -1,0 +1,204 @@
+//! The first page of a journal file: what the file is, written once under a checksum, and the words that move.
+//!
+//! All words stand in the page's first 512 bytes, so that a disk writes them together. Writer and shipper have a
+//! line of the processor's cache each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use super::ring::{Cursor, RECORD_HEADER};
+
+/// Bytes in front of the ring.
+pub(super) const HEADER_BYTES: usize = 4096;
+
+const MAGIC: [u8; 8] = *b"TSJOURNL";
+const FORMAT: u32 = 1;
+
+// Immutable, in bytes.
+const AT_FORMAT: usize = 8;
+const AT_CRC: usize = 12;
+const AT_CAPACITY: usize = 16;
+const AT_ID: usize = 24;
+const AT_CREATED: usize = 40;
+const IMMUTABLE_BYTES: usize = 48;
+
+// Mutable, in words.
+const TAIL_SEQ: usize = 8;
+const TAIL_POS: usize = 9;
+const HEAD_POS: usize = 16;
+const HEAD_SEQ: usize = 17;
+// Words 18 and 19 are reserved for the audit writer's cursor; until it exists they are zero.
+const DROPPED: usize = 24;
+const DROPPED_ACKNOWLEDGED: usize = 25;
+const CARRIED_SEQ: usize = 26;
+const CARRIED_DROPPED: usize = 27;
+/// Words that a file must have for its header to be usable.
+pub(super) const HEADER_WORDS: usize = HEADER_BYTES / size_of::<u64>();
+
+/// What a file says about itself, once and for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The producer id.
+    pub(super) id: Uuid,
+    /// Bytes of the ring.
+    pub(super) capacity: u64,
+    /// When the run began, Unix milliseconds.
+    pub(super) created_ms: u64,
+}
+
+/// Why a file's header cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Too short, no magic, or a checksum that does not match.
+    #[error("its header is damaged")]
+    Damaged,
+    /// Another version's format.
+    #[error("it is of format {0}, and this version reads format {FORMAT}")]
+    Format(u32),
+    /// Cursors that contradict each other.
+    #[error("the cursors in its header contradict each other")]
+    Cursors,
+}
+
+impl Identity {
+    /// The beginning of a header page.
+    pub(super) fn encode(&self) -> [u8; IMMUTABLE_BYTES] {
+        let mut bytes = [0; IMMUTABLE_BYTES];
+        bytes[..AT_FORMAT].copy_from_slice(&MAGIC);
+        bytes[AT_FORMAT..AT_CRC].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[AT_CAPACITY..AT_ID].copy_from_slice(&self.capacity.to_le_bytes());
+        bytes[AT_ID..AT_CREATED].copy_from_slice(self.id.as_bytes());
+        bytes[AT_CREATED..].copy_from_slice(&self.created_ms.to_le_bytes());
+        let crc = checksum(&bytes);
+        bytes[AT_CRC..AT_CAPACITY].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the beginning of a header page.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let bytes: &[u8; IMMUTABLE_BYTES] = bytes.first_chunk().ok_or(HeaderError::Damaged)?;
+        if bytes[..AT_FORMAT] != MAGIC {
+            return Err(HeaderError::Damaged);
+        }
+        // The format before the checksum: another format may compute its checksum over something else.
+        match u32::from_le_bytes(part(bytes, AT_FORMAT)) {
+            FORMAT => {}
+            other => return Err(HeaderError::Format(other)),
+        }
+        if u32::from_le_bytes(part(bytes, AT_CRC)) != checksum(bytes) {
+            return Err(HeaderError::Damaged);
+        }
+        let capacity = u64::from_le_bytes(part(bytes, AT_CAPACITY));
+        if capacity == 0 || !capacity.is_multiple_of(HEADER_BYTES as u64) {
+            return Err(HeaderError::Damaged);
+        }
+        let created_ms = u64::from_le_bytes(part(bytes, AT_CREATED));
+        Ok(Self { id: Uuid::from_bytes(part(bytes, AT_ID)), capacity, created_ms })
+    }
+}
+
+fn checksum(bytes: &[u8; IMMUTABLE_BYTES]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..AT_CRC]);
+    hasher.update(&bytes[AT_CAPACITY..]);
+    hasher.finalize()
+}
+
+fn part<const N: usize>(bytes: &[u8; IMMUTABLE_BYTES], at: usize) -> [u8; N] {
+    std::array::from_fn(|index| bytes[at + index])
+}
+
+/// The words that move.
+#[derive(Clone, Copy)]
+pub(super) struct Header<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Header<'a> {
+    /// The header of a mapped file of at least [`HEADER_WORDS`].
+    pub(super) fn new(words: &'a [AtomicU64]) -> Self {
+        Self { words: &words[..HEADER_WORDS] }
+    }
+
+    /// Publishes the end of the newest record. Whoever is killed between the two stores leaves a position that is
+    /// one record behind; recovery looks beyond it.
+    pub(super) fn publish(self, end: Cursor) {
+        self.words[TAIL_SEQ].store(end.seq - 1, Ordering::Release);
+        self.words[TAIL_POS].store(end.pos, Ordering::Release);
+    }
+
+    /// Frees everything in front of `head`. The position goes first: a seq that is too low costs nothing, for the
+    /// exporter knows what it already has, whereas one that is too high would hide a loss.
+    pub(super) fn free(self, head: Cursor) {
+        self.words[HEAD_POS].store(head.pos, Ordering::Release);
+        self.words[HEAD_SEQ].store(head.seq, Ordering::Release);
+    }
+
+    /// Seq of the newest record.
+    pub(super) fn last_seq(self) -> u64 {
+        self.words[TAIL_SEQ].load(Ordering::Acquire)
+    }
+
+    /// The end of the newest record, as published.
+    pub(super) fn end(self) -> Cursor {
+        Cursor { pos: self.words[TAIL_POS].load(Ordering::Acquire), seq: self.last_seq().saturating_add(1) }
+    }
+
+    /// The first record that is not free.
+    pub(super) fn head(self) -> Cursor {
+        let pos = self.words[HEAD_POS].load(Ordering::Acquire);
+        Cursor { pos, seq: self.words[HEAD_SEQ].load(Ordering::Acquire) }
+    }
+
+    /// Whether head and end can be those of one ring.
+    pub(super) fn check(self, capacity: u64) -> Result<(), HeaderError> {
+        let (head, end) = (self.head(), self.end());
+        let used = end.pos.checked_sub(head.pos).ok_or(HeaderError::Cursors)?;
+        let events = end.seq.checked_sub(head.seq).ok_or(HeaderError::Cursors)?;
+        let sound = used <= capacity
+            && head.pos.is_multiple_of(size_of::<u64>() as u64)
+            && end.pos.is_multiple_of(size_of::<u64>() as u64)
+            && head.seq > 0
+            && end.seq < u64::MAX / 2
+            && end.pos < u64::MAX / 2
+            // A kill between the stores of `free` leaves a seq that is behind, but never by more than the ring holds.
+            && events <= capacity / RECORD_HEADER as u64;
+        if sound { Ok(()) } else { Err(HeaderError::Cursors) }
+    }
+
+    /// Events dropped by this run, with those that it inherited.
+    pub(super) fn dropped(self) -> u64 {
+        self.words[DROPPED].load(Ordering::Acquire)
+    }
+
+    /// Counts dropped events.
+    pub(super) fn add_dropped(self, count: u64) {
+        self.words[DROPPED].fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// How many of the drops an acknowledged batch carried.
+    pub(super) fn dropped_acknowledged(self) -> u64 {
+        self.words[DROPPED_ACKNOWLEDGED].load(Ordering::Acquire)
+    }
+
+    /// Sets [`Self::dropped_acknowledged`].
+    pub(super) fn acknowledge_dropped(self, count: u64) {
+        self.words[DROPPED_ACKNOWLEDGED].store(count, Ordering::Release);
+    }
+
+    /// The batch that ends with `last_seq` is about to carry the count `dropped`. The seq goes first and never goes
+    /// back: whichever store a kill prevents, what is noted is not more than what was carried.
+    pub(super) fn carry(self, last_seq: u64, dropped: u64) {
+        if dropped > self.words[CARRIED_DROPPED].load(Ordering::Acquire) {
+            self.words[CARRIED_SEQ].fetch_max(last_seq, Ordering::AcqRel);
+            self.words[CARRIED_DROPPED].store(dropped, Ordering::Release);
+        }
+    }
+
+    /// The newest count that a batch carried, if that batch is among what was acknowledged.
+    pub(super) fn carried(self, acknowledged: u64) -> Option<u64> {
+        let seq = self.words[CARRIED_SEQ].load(Ordering::Acquire);
+        (seq <= acknowledged).then(|| self.words[CARRIED_DROPPED].load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,349 @@
+//! What has to be sent of one journal file, and from where again: a value, without clock, file or network.
+//!
+//! In go what was read from Redis, what became of the batches, and the time. Out come where to read next, what may
+//! be freed, and whether to look for the oldest batch. What must hold:
+//!
+//! * Batches are sent in order, each beginning where the one before ended, until something goes wrong; then again
+//!   from behind what is acknowledged.
+//! * What was acknowledged is never taken back, and nothing is freed that was not acknowledged.
+//! * Nothing is sent on a new connection before the acknowledgement was read there once.
+
+use std::{collections::VecDeque, time::Duration};
+
+use techsapo_shared::wire::EntryId;
+
+use crate::telemetry::journal::Cursor;
+
+/// One producer's way to the exporter. Instants are durations since any fixed moment.
+#[derive(Debug)]
+pub struct Shipment {
+    /// Everything up to this seq is durable at the exporter.
+    acknowledged: u64,
+    /// A boundary between batches that is not beyond the acknowledgement: the start of what can be resent.
+    settled: Cursor,
+    /// Where the next batch begins.
+    next: Cursor,
+    /// Batches that Redis took and the exporter has not acknowledged, oldest first.
+    sent: VecDeque<Sent>,
+    /// The acknowledgement was read on this connection.
+    informed: bool,
+    /// How long to wait for an acknowledgement before looking for the reason.
+    stall: Duration,
+    look_at: Duration,
+    nonsense: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    to: Cursor,
+    id: EntryId,
+}
+
+/// What an acknowledgement that was read means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// There is none, or it is no higher than the last: no news. (A Redis that was flushed forgets what it knew.)
+    NoNews,
+    /// The exporter has more than before.
+    Progress,
+    /// It is beyond everything that was ever written, and is said so for the first time.
+    Nonsense,
+}
+
+impl Shipment {
+    /// A shipment of a file whose first record that is not free is at `head`.
+    pub fn new(head: Cursor, stall: Duration) -> Self {
+        Self {
+            acknowledged: head.seq.saturating_sub(1),
+            settled: head,
+            next: head,
+            sent: VecDeque::new(),
+            informed: false,
+            stall,
+            look_at: Duration::ZERO,
+            nonsense: None,
+        }
+    }
+
+    /// Everything up to this seq is durable at the exporter.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Everything in front of this may be freed.
+    pub fn settled(&self) -> Cursor {
+        self.settled
+    }
+
+    /// Where the next batch begins, unless [`Self::overtaken`].
+    pub fn next(&self) -> Cursor {
+        self.next
+    }
+
+    /// Whether batches may be sent.
+    pub fn may_send(&self) -> bool {
+        self.informed
+    }
+
+    /// Whether anything that was sent waits for its acknowledgement.
+    pub fn waits(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// Something went wrong, or the connection is a new one: whatever was in flight is given up, and everything that
+    /// is not acknowledged is sent again.
+    pub fn disconnected(&mut self) {
+        self.informed = false;
+        self.rewind();
+    }
+
+    fn rewind(&mut self) {
+        self.sent.clear();
+        self.next = self.settled;
+    }
+
+    /// The acknowledgement was read; `last_written` is the newest record's seq.
+    pub fn on_acknowledgement(
+        &mut self,
+        read: Option<u64>,
+        last_written: u64,
+        now: Duration,
+    ) -> Acknowledgement {
+        self.informed = true;
+        let Some(read) = read.filter(|&read| read > self.acknowledged) else {
+            return Acknowledgement::NoNews;
+        };
+        if read > last_written {
+            let known = self.nonsense.replace(read) == Some(read);
+            return if known { Acknowledgement::NoNews } else { Acknowledgement::Nonsense };
+        }
+        self.acknowledged = read;
+        self.look_at = now + self.stall;
+        let done = self.sent.partition_point(|batch| batch.to.seq <= read + 1);
+        if let Some(batch) = self.sent.drain(..done).next_back() {
+            self.settled = batch.to;
+        }
+        Acknowledgement::Progress
+    }
+
+    /// Whether the acknowledgement is ahead of where sending would go on (batches of an earlier run or connection
+    /// arrived after all). Then the caller looks up where the first record behind it is, and [`Self::catch_up`]s.
+    pub fn overtaken(&self) -> bool {
+        self.next.seq <= self.acknowledged
+    }
+
+    /// Goes on at the first record that is not acknowledged. (Nothing waits then: what was sent was in front of it.)
+    pub fn catch_up(&mut self, unacknowledged: Cursor) {
+        self.next = unacknowledged;
+        self.settled = unacknowledged;
+    }
+
+    /// Redis took the batch that reaches up to `to`.
+    pub fn on_added(&mut self, to: Cursor, id: EntryId, now: Duration) {
+        self.next = to;
+        if to.seq <= self.acknowledged + 1 {
+            // It had been sent before, and that was acknowledged in the same round.
+            self.settled = to;
+            return;
+        }
+        if self.sent.is_empty() {
+            self.look_at = now + self.stall;
+        }
+        self.sent.push_back(Sent { to, id });
+    }
+
+    /// The entry to look for, when nothing was acknowledged for too long.
+    pub fn looks_for(&self, now: Duration) -> Option<EntryId> {
+        self.sent.front().filter(|_| now >= self.look_at).map(|batch| batch.id)
+    }
+
+    /// It was looked for: whether it is still in the stream, and how far the exporter has read. Says whether
+    /// everything that is not acknowledged will be sent again.
+    pub fn on_looked(&mut self, id: EntryId, there: bool, cursor: Option<EntryId>, now: Duration) -> bool {
+        if self.sent.front().is_none_or(|batch| batch.id != id) {
+            return false; // An acknowledgement in the same round settled it.
+        }
+        if there && cursor.is_none_or(|cursor| cursor < id) {
+            // The exporter is slow or away. Looking is cheap, but not free.
+            self.look_at = now + self.stall / 5;
+            return false;
+        }
+        self.look_at = now + self.stall;
+        self.rewind();
+        true
+    }
+}
+
+/// When to try again after failures: from 100 ms, doubling, to 2 s, each time a little differently, so that instances
+/// do not come back in step.
+#[derive(Debug)]
+pub struct Backoff {
+    failures: u32,
+    random: u64,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(2);
+
+    /// A sequence of its own for every `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { failures: 0, random: seed | 1 }
+    }
+
+    /// It went well: the next failure is a first one.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How long to wait after one more failure: between three quarters of the step and the whole of it.
+    pub fn after_failure(&mut self) -> Duration {
+        let step = (Self::FIRST * 2u32.pow(self.failures.min(5))).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        // xorshift64: good enough to be out of step.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        step - step.mul_f64((self.random % 256) as f64 / 1024.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(5);
+
+    fn at(seq: u64) -> Cursor {
+        Cursor { pos: seq * 100, seq }
+    }
+
+    fn entry(ms: u64) -> EntryId {
+        EntryId { ms, seq: 0 }
+    }
+
+    fn second(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Events 1 to 30 in three batches, taken by Redis at second 0 as entries 1, 2 and 3.
+    fn three_batches() -> Shipment {
+        let mut shipment = Shipment::new(at(1), STALL);
+        assert!(!shipment.may_send(), "the acknowledgement comes first");
+        assert_eq!(shipment.on_acknowledgement(None, 30, second(0)), Acknowledgement::NoNews);
+        assert!(shipment.may_send());
+        for batch in 1..=3 {
+            shipment.on_added(at(batch * 10 + 1), entry(batch), second(0));
+        }
+        shipment
+    }
+
+    #[test]
+    fn acknowledged_batches_are_settled_whole() {
+        let mut shipment = three_batches();
+        assert_eq!(shipment.on_acknowledgement(Some(15), 30, second(1)), Acknowledgement::Progress);
+        assert_eq!((shipment.acknowledged(), shipment.settled(), shipment.next()), (15, at(11), at(31)));
+        assert_eq!(shipment.on_acknowledgement(Some(30), 30, second(1)), Acknowledgement::Progress);
+        assert_eq!(shipment.settled(), at(31));
+        assert!(!shipment.waits() && !shipment.overtaken());
+    }
+
+    #[test]
+    fn acknowledgements_never_go_back() {
+        let mut shipment = three_batches();
+        shipment.on_acknowledgement(Some(20), 30, second(1));
+        for forgotten in [None, Some(0), Some(10), Some(20)] {
+            assert_eq!(shipment.on_acknowledgement(forgotten, 30, second(1)), Acknowledgement::NoNews);
+            assert_eq!((shipment.acknowledged(), shipment.settled()), (20, at(21)));
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_written_is_ignored_and_told_once() {
+        let mut shipment = three_batches();
+        assert_eq!(shipment.on_acknowledgement(Some(31), 30, second(1)), Acknowledgement::Nonsense);
+        assert_eq!(shipment.on_acknowledgement(Some(31), 30, second(1)), Acknowledgement::NoNews);
+        assert_eq!(shipment.on_acknowledgement(Some(99), 30, second(1)), Acknowledgement::Nonsense);
+        assert_eq!((shipment.acknowledged(), shipment.settled()), (0, at(1)));
+    }
+
+    #[test]
+    fn after_an_error_it_goes_back_to_what_is_acknowledged() {
+        let mut shipment = three_batches();
+        shipment.on_acknowledgement(Some(15), 30, second(1));
+        shipment.disconnected();
+        assert!(!shipment.may_send() && !shipment.waits());
+        assert_eq!(shipment.next(), at(11));
+        assert!(shipment.overtaken(), "the second batch is acknowledged in part");
+        shipment.catch_up(at(16));
+        assert_eq!((shipment.next(), shipment.settled()), (at(16), at(16)));
+    }
+
+    #[test]
+    fn what_an_earlier_connection_sent_may_be_acknowledged_late() {
+        let mut shipment = three_batches();
+        shipment.disconnected();
+        assert_eq!(shipment.on_acknowledgement(Some(30), 40, second(9)), Acknowledgement::Progress);
+        assert!(shipment.overtaken());
+        shipment.catch_up(at(31));
+        assert_eq!((shipment.next(), shipment.settled()), (at(31), at(31)));
+    }
+
+    #[test]
+    fn what_is_sent_again_may_be_acknowledged_in_the_same_round() {
+        let mut shipment = three_batches();
+        shipment.disconnected();
+        shipment.on_acknowledgement(Some(25), 30, second(9));
+        for batch in 1..=3 {
+            shipment.on_added(at(batch * 10 + 1), entry(batch), second(9));
+        }
+        assert_eq!((shipment.settled(), shipment.next()), (at(21), at(31)));
+        assert_eq!(shipment.looks_for(second(14)), Some(entry(3)));
+    }
+
+    #[test]
+    fn it_looks_for_the_oldest_batch_only_when_nothing_was_acknowledged_for_long() {
+        let mut shipment = three_batches();
+        assert_eq!(shipment.looks_for(second(4)), None);
+        shipment.on_acknowledgement(Some(10), 30, second(4));
+        assert_eq!(shipment.looks_for(second(8)), None);
+        assert_eq!(shipment.looks_for(second(9)), Some(entry(2)));
+        shipment.on_acknowledgement(Some(30), 30, second(9));
+        assert_eq!(shipment.looks_for(second(99)), None, "nothing waits");
+    }
+
+    #[test]
+    fn it_goes_back_when_the_entry_is_gone_or_was_passed() {
+        for (there, cursor) in [(false, None), (false, Some(entry(0))), (true, Some(entry(1)))] {
+            let mut shipment = three_batches();
+            assert!(shipment.on_looked(entry(1), there, cursor, second(5)));
+            assert_eq!(shipment.next(), at(1));
+            assert!(shipment.may_send(), "the connection is a good one");
+        }
+    }
+
+    #[test]
+    fn it_waits_while_the_exporter_is_away() {
+        let mut shipment = three_batches();
+        for cursor in [None, Some(entry(0))] {
+            let now = shipment.look_at;
+            assert!(!shipment.on_looked(entry(1), true, cursor, now));
+            assert_eq!(shipment.looks_for(now), None, "not again at once");
+            assert_eq!(shipment.next(), at(31));
+        }
+        let now = shipment.look_at;
+        shipment.on_acknowledgement(Some(10), 30, now);
+        assert!(!shipment.on_looked(entry(1), false, None, now), "acknowledged in the same round");
+    }
+
+    #[test]
+    fn waiting_grows_to_two_seconds_and_varies() {
+        let mut backoff = Backoff::new(42);
+        let waits: Vec<_> = (0..20).map(|_| backoff.after_failure().as_millis()).collect();
+        assert!((75..=100).contains(&waits[0]), "{waits:?}");
+        assert!(waits[5..].iter().all(|wait| (1500..=2000).contains(wait)), "{waits:?}");
+        assert!(waits[5..].windows(2).any(|pair| pair[0] != pair[1]), "{waits:?}");
+        backoff.reset();
+        assert!(backoff.after_failure().as_millis() <= 100);
+    }
+}

@@ -1,0 +1,215 @@
+//! A checkpoint in a folder: two slots, written one after the other, and a lock that the kernel frees with the process.
+//!
+//! Each slot is written to a temporary file, synced, renamed, and the folder synced; so at any moment at least one slot
+//! is whole, and after a commit both are. Two, because a slot may be damaged later by whatever damages files.
+//!
+//! A slot is `magic, generation, length, crc32, state`; the crc covers generation, length and state.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Loaded, Store, StoreError};
+
+const MAGIC: &[u8; 8] = b"TSCKPT1\n";
+const SLOTS: [&str; 2] = ["state.0", "state.1"];
+const HEADER_BYTES: usize = 8 + 8 + 8 + 4;
+
+/// Two slots and a lock in one folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    lock: Option<File>,
+    generation: u64,
+}
+
+impl Folder {
+    /// Uses the folder at `path`, making it if it is missing, and makes sure that it can be written to.
+    ///
+    /// # Errors
+    /// It cannot be made or written to.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let folder = Self { path: path.to_owned(), lock: None, generation: 0 };
+        std::fs::create_dir_all(path).map_err(folder.failed("cannot make the folder"))?;
+        folder.open_lock()?;
+        Ok(folder)
+    }
+
+    fn open_lock(&self) -> Result<File, StoreError> {
+        let options =
+            OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join("lock"));
+        options.map_err(self.failed("cannot write to the folder"))
+    }
+
+    fn failed(&self, step: &'static str) -> impl Fn(std::io::Error) -> StoreError + use<> {
+        let path = self.path.display().to_string();
+        move |source| StoreError { step: format!("checkpoint.dir {path}: {step}"), source }
+    }
+
+    fn write_slot(&self, slot: &str, content: &[&[u8]]) -> std::io::Result<()> {
+        let (target, temporary) = (self.path.join(slot), self.path.join(format!("{slot}.new")));
+        let mut file = File::create(&temporary)?;
+        for part in content {
+            file.write_all(part)?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn read_slot(&self, slot: &str) -> Result<Option<(u64, Vec<u8>)>, String> {
+        let path = self.path.join(slot);
+        let content = match std::fs::read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        parse_slot(&content).map(Some).map_err(|why| format!("{}: {why}", path.display()))
+    }
+}
+
+fn parse_slot(content: &[u8]) -> Result<(u64, Vec<u8>), &'static str> {
+    let Some((header, state)) = content.split_at_checked(HEADER_BYTES) else {
+        return Err("it is shorter than a checkpoint's header");
+    };
+    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| header[at + byte]));
+    if &header[..8] != MAGIC {
+        return Err("it is no checkpoint of this version");
+    }
+    if number(16) != state.len() as u64 {
+        return Err("it was cut off");
+    }
+    let crc = u32::from_le_bytes(std::array::from_fn(|byte| header[24 + byte]));
+    if crc != checksum(&header[8..24], state) {
+        return Err("its checksum does not match");
+    }
+    Ok((number(8), state.to_vec()))
+}
+
+fn checksum(numbers: &[u8], state: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(numbers);
+    hasher.update(state);
+    hasher.finalize()
+}
+
+impl Store for Folder {
+    fn try_acquire(&mut self) -> Result<bool, StoreError> {
+        if self.lock.is_some() {
+            return Ok(true);
+        }
+        let file = self.open_lock()?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                self.lock = Some(file);
+                Ok(true)
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(self.failed("cannot lock the folder")(error.into())),
+        }
+    }
+
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded::default();
+        let mut newest = None;
+        for slot in SLOTS {
+            match self.read_slot(slot) {
+                Ok(Some((generation, state))) => {
+                    self.generation = self.generation.max(generation);
+                    if newest.as_ref().is_none_or(|&(known, _)| generation > known) {
+                        newest = Some((generation, state));
+                    }
+                }
+                Ok(None) => {}
+                Err(damage) => loaded.damaged.push(damage),
+            }
+        }
+        loaded.state = newest.map(|(_, state)| state);
+        Ok(loaded)
+    }
+
+    fn commit(&mut self, state: &[u8]) -> Result<(), StoreError> {
+        self.generation += 1;
+        let mut numbers = [0; 16];
+        numbers[..8].copy_from_slice(&self.generation.to_le_bytes());
+        numbers[8..].copy_from_slice(&(state.len() as u64).to_le_bytes());
+        let crc = checksum(&numbers, state).to_le_bytes();
+        for slot in SLOTS {
+            self.write_slot(slot, &[MAGIC, &numbers, &crc, state])
+                .map_err(self.failed("cannot write a checkpoint"))?;
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(dir.path()).unwrap();
+        assert!(folder.try_acquire().unwrap());
+        (dir, folder)
+    }
+
+    #[test]
+    fn the_newest_whole_slot_is_loaded() {
+        let (dir, mut folder) = folder();
+        assert!(folder.load().unwrap().state.is_none());
+        folder.commit(b"first").unwrap();
+        let old = std::fs::read(dir.path().join(SLOTS[1])).unwrap();
+        folder.commit(b"second").unwrap();
+        // As if power had failed between the two slots.
+        std::fs::write(dir.path().join(SLOTS[1]), old).unwrap();
+        assert_eq!(folder.load().unwrap().state.unwrap(), b"second");
+    }
+
+    #[test]
+    fn damage_is_noticed_told_and_survived() {
+        let (dir, mut folder) = folder();
+        folder.commit(b"the state").unwrap();
+        let slot = dir.path().join(SLOTS[0]);
+        let whole = std::fs::read(&slot).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&slot, flipped).unwrap();
+            let loaded = folder.load().unwrap();
+            assert_eq!(loaded.state.unwrap(), b"the state", "bit {at}");
+            assert_eq!(loaded.damaged.len(), 1, "bit {at}");
+        }
+        for length in 0..whole.len() {
+            std::fs::write(&slot, &whole[..length]).unwrap();
+            assert_eq!(folder.load().unwrap().damaged.len(), 1, "cut at {length}");
+        }
+        std::fs::write(dir.path().join(SLOTS[1]), b"").unwrap();
+        let loaded = folder.load().unwrap();
+        assert!(loaded.state.is_none());
+        assert_eq!(loaded.damaged.len(), 2);
+    }
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let (dir, holder) = folder();
+        let mut second = Folder::open(dir.path()).unwrap();
+        assert!(!second.try_acquire().unwrap());
+        drop(holder);
+        assert!(second.try_acquire().unwrap());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        let error = Folder::open(&file.join("sub")).unwrap_err();
+        assert!(error.to_string().contains("file/sub: cannot make the folder"), "{error}");
+    }
+}

@@ -1,0 +1,184 @@
+//! The exporter's flags. Each can also be given as an environment variable; a flag wins.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use techsapo_shared::wire::DEFAULT_STREAM;
+
+use crate::state::DEFAULT_SERIES_LIMIT;
+
+const ABOUT: &str = "\
+Turns TechSapo's stream of events into Prometheus metrics. Every event is counted exactly once: the state is written \
+to disk before it is acknowledged, and only what is on disk is served, so that a counter never goes backwards, \
+whatever is killed when.";
+
+const EXAMPLES: &str = "\
+Examples:
+  techsapo-exporter
+      Redis and the app on this host, the state under data/exporter, metrics at http://127.0.0.1:10040/metrics
+  techsapo-exporter --checkpoint.dir /var/lib/techsapo-exporter --redis.url redis://:password@redis.internal:6379/0
+  techsapo-exporter --app.url http://127.0.0.1:4000 --app.url http://127.0.0.1:4001
+
+A second exporter with the same --checkpoint.dir waits on standby and takes over when the first one ends. One with a
+folder of its own, on the same Redis, refuses to count while the first one is alive.
+
+Never restore --checkpoint.dir from a backup: a lower counter looks like a restart to Prometheus, which would add all
+of it again. An empty folder is the right thing to begin with.
+
+Pages: the metrics, / (landing page), /-/healthy (the process lives), /-/ready (it has caught up and serves).";
+
+/// Settings of the exporter.
+#[derive(Debug, Parser)]
+#[command(name = "techsapo-exporter", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// Address to serve the metrics on. Anyone who reaches it can read them: keep it on loopback or a private network.
+    #[arg(
+        long = "web.listen-address",
+        env = "TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:10040"
+    )]
+    pub listen_address: SocketAddr,
+
+    /// Path of the metrics page.
+    #[arg(long = "web.telemetry-path", env = "TECHSAPO_EXPORTER_WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    pub telemetry_path: String,
+
+    /// Redis server that holds the streams: redis://[user]:[password]@host:port/db. A password is better given by the
+    /// environment variable than on the command line.
+    #[arg(long = "redis.url", env = "TECHSAPO_EXPORTER_REDIS_URL", hide_env_values = true, value_name = "URL", default_value = "redis://127.0.0.1:6379", value_parser = redis_client)]
+    pub redis: redis::Client,
+
+    /// Key of a stream to read; may be given several times (in the environment: separated by commas).
+    #[arg(long = "redis.stream", env = "TECHSAPO_EXPORTER_REDIS_STREAM", value_name = "KEY", value_delimiter = ',', default_value = DEFAULT_STREAM, value_parser = stream_key)]
+    pub streams: Vec<String>,
+
+    /// Folder of the durable state. Exporters of one host that share it are one holder and its standbys.
+    #[arg(
+        long = "checkpoint.dir",
+        env = "TECHSAPO_EXPORTER_CHECKPOINT_DIR",
+        value_name = "FOLDER",
+        default_value = "data/exporter"
+    )]
+    pub checkpoint_dir: PathBuf,
+
+    /// Name of this exporter in its logs.
+    #[arg(
+        long = "exporter.id",
+        env = "TECHSAPO_EXPORTER_EXPORTER_ID",
+        value_name = "NAME",
+        default_value = "exporter"
+    )]
+    pub exporter_id: String,
+
+    /// App whose /internal/status is polled every 5 s; may be given several times (in the environment: separated by
+    /// commas). `none` polls nothing.
+    #[arg(long = "app.url", env = "TECHSAPO_EXPORTER_APP_URL", value_name = "URL", value_delimiter = ',', default_value = "http://127.0.0.1:4000", value_parser = app_url)]
+    pub app_urls: Vec<String>,
+
+    /// How long a series born after the start is served at 0 before it shows its value, so that increase() sees its
+    /// first events: more than one scrape interval.
+    #[arg(long = "birth-hold", env = "TECHSAPO_EXPORTER_BIRTH_HOLD", value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub birth_hold: Duration,
+
+    /// Most series of one metric; beyond it open label values become "other".
+    #[arg(long = "series-limit", env = "TECHSAPO_EXPORTER_SERIES_LIMIT", value_name = "NUMBER", default_value_t = DEFAULT_SERIES_LIMIT as u32, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub series_limit: u32,
+
+    /// Least level of messages: error, warn, info, debug, trace.
+    #[arg(
+        long = "log.level",
+        env = "TECHSAPO_EXPORTER_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: tracing::Level,
+
+    /// Form of the log, which goes to standard error.
+    #[arg(
+        long = "log.format",
+        env = "TECHSAPO_EXPORTER_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    let taken = ["/", "/-/healthy", "/-/ready"].contains(&text);
+    if taken || !text.starts_with('/') || text.contains(['?', '#', '"', '<', '>', ' ']) {
+        return Err("a path such as /metrics, and none of /, /-/healthy, /-/ready".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn redis_client(text: &str) -> Result<redis::Client, String> {
+    redis::Client::open(text)
+        .map_err(|error| format!("{error}; expected redis://[user]:[password]@host:port/db"))
+}
+
+fn stream_key(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a stream's key is not empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn app_url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text) {
+        _ if text == "none" => Ok(text.to_owned()),
+        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.to_owned()),
+        _ => Err("an address such as http://127.0.0.1:4000, or none".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a number with ms, s or m, such as 20s".to_owned();
+    let unit = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..unit].parse().map_err(|_| wrong())?;
+    match &text[unit..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" if number <= 1_440 => Ok(Duration::from_secs(number * 60)),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed_and_their_defaults_valid() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["techsapo-exporter"]).unwrap();
+        assert_eq!(cli.streams, [DEFAULT_STREAM]);
+        assert_eq!(cli.birth_hold, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (flag, value) in [
+            ("--redis.url", "http://127.0.0.1"),
+            ("--redis.url", "nonsense"),
+            ("--web.telemetry-path", "metrics"),
+            ("--web.telemetry-path", "/-/ready"),
+            ("--birth-hold", "20"),
+            ("--birth-hold", "soon"),
+            ("--app.url", "127.0.0.1:4000"),
+            ("--series-limit", "0"),
+            ("--redis.stream", ""),
+        ] {
+            assert!(Cli::try_parse_from(["techsapo-exporter", flag, value]).is_err(), "{flag} {value}");
+        }
+    }
+}

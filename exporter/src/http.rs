@@ -1,0 +1,186 @@
+//! The exporter's four pages over plain hyper: `/metrics`, `/`, `/-/healthy`, `/-/ready`.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::{debug, error, warn};
+
+use crate::checkpoint;
+use crate::own::Own;
+use crate::pipeline::Served;
+use crate::render::{self, View, render};
+use crate::samplers::Latest;
+
+/// A request's head must arrive within this time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections served at once; Prometheus needs one.
+const MAX_CONNECTIONS: usize = 64;
+/// How long connections may finish their response when the process stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// What the pages are made from.
+pub struct Pages {
+    /// What may be served.
+    pub served: Served,
+    /// What the samplers saw.
+    pub latest: Latest,
+    /// The exporter's own figures.
+    pub own: Arc<Own>,
+    /// Path of the metrics page.
+    pub telemetry_path: String,
+}
+
+type Page = Response<Full<Bytes>>;
+
+/// Serves until `stop` ends, then lets open responses finish.
+pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    tokio::pin!(stop);
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { break };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(connection) => connection,
+                Err(error) => {
+                    // Out of file descriptors, most likely: taking the next one at once would fail as well.
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        let pages = pages.clone();
+        let service = service_fn(move |request| answer(pages.clone(), request));
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%peer, %error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        warn!("some connections did not finish in time");
+    }
+}
+
+async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, Infallible> {
+    let path = request.uri().path();
+    let known = [&pages.telemetry_path, "/", "/-/healthy", "/-/ready"].contains(&path);
+    if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut page = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
+        page.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        return Ok(page);
+    }
+    Ok(match path {
+        _ if path == pages.telemetry_path => {
+            let gzip = accepts_gzip(&request);
+            // Decoding and writing a large state takes milliseconds: not on a thread that others wait for.
+            match tokio::task::spawn_blocking(move || metrics(&pages, gzip)).await {
+                Ok(page) => page,
+                Err(error) => {
+                    error!(%error, "the page could not be written");
+                    text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written; see the log\n")
+                }
+            }
+        }
+        "/" => landing(&pages.telemetry_path),
+        "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+        "/-/ready" => match pages.own.why_not_ready() {
+            None => text(StatusCode::OK, "ready\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
+        },
+        _ => text(
+            StatusCode::NOT_FOUND,
+            &format!("nothing here; the metrics are at {}\n", pages.telemetry_path),
+        ),
+    })
+}
+
+fn metrics(pages: &Pages, gzip: bool) -> Page {
+    pages.own.scrapes.inc();
+    let serving = pages.served.get();
+    let state = match serving.checkpoint.as_ref().map(|bytes| checkpoint::decode(bytes)).transpose() {
+        Ok(state) => state,
+        Err(why) => {
+            // These bytes were encoded by this very process.
+            error!("the served checkpoint cannot be read: {why}");
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "the state cannot be read; see the log\n");
+        }
+    };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let samples = pages.latest.get();
+    let own = pages.own.samples(now_ms);
+    let page =
+        render(&View { leader: serving.leader, state: state.as_ref(), samples: &samples, own: &own, now_ms });
+    let mut response =
+        Response::builder().header(CONTENT_TYPE, render::CONTENT_TYPE).header(VARY, "Accept-Encoding");
+    let mut body = page.into_bytes();
+    if gzip && let Ok(compressed) = compress(&body) {
+        body = compressed;
+        response = response.header(CONTENT_ENCODING, "gzip");
+    }
+    response.body(Full::from(body)).unwrap_or_default()
+}
+
+fn compress(page: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(page.len() / 8), Compression::fast());
+    encoder.write_all(page)?;
+    encoder.finish()
+}
+
+/// Whether `Accept-Encoding` names gzip without forbidding it (`q=0`).
+fn accepts_gzip(request: &Request<Incoming>) -> bool {
+    let values = request.headers().get_all(ACCEPT_ENCODING);
+    let mut codings =
+        values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let forbidden = parts.any(|part| {
+            part.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()).is_some_and(|q| q == 0.0)
+        });
+        gzip && !forbidden
+    })
+}
+
+fn text(status: StatusCode, message: &str) -> Page {
+    let mut page = Response::new(Full::from(message.to_owned()));
+    *page.status_mut() = status;
+    page.headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    page
+}
+
+fn landing(telemetry_path: &str) -> Page {
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>TechSapo Exporter</title>\n\
+         <h1>TechSapo Exporter</h1>\n<p>Version {version}</p>\n<ul>\n\
+         <li><a href=\"{telemetry_path}\">Metrics</a></li>\n\
+         <li><a href=\"/-/healthy\">Healthy</a></li>\n<li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n</html>\n",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    let mut page = Response::new(Full::from(html));
+    page.headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/html; charset=utf-8"));
+    page
+}

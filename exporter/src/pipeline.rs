@@ -1,0 +1,463 @@
+//! Read → apply → checkpoint → acknowledge → serve. One thread owns the state; readers feed it, the page is served
+//! from what it made durable last.
+//!
+//! Order is all: nothing is acknowledged, trimmed or served before every copy of the checkpoint is durable.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redis::Value;
+use techsapo_shared::wire::{Batch, EntryId};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::acknowledge::{Acknowledger, Published};
+use crate::apply::Quarantined;
+use crate::checkpoint::{self, Store};
+use crate::own::Own;
+use crate::reader::{self, Reading};
+use crate::state::State;
+
+/// A checkpoint is written at most so often, and Redis is told so often, changed or not: it may have forgotten.
+const TICK: Duration = Duration::from_secs(1);
+/// Pause between looks at a lock, an owner or a Redis that is not there yet.
+const WAIT: Duration = Duration::from_millis(250);
+/// Replies that wait between the readers and the pipeline.
+const READ_AHEAD: usize = 2;
+/// Items that wait to be copied to the quarantine; more in one tick are counted, not copied.
+const MAX_QUARANTINED: usize = 1_000;
+
+/// What the pipeline works with.
+pub struct Settings {
+    /// Where the streams are.
+    pub redis: redis::Client,
+    /// Keys of the streams; at least one.
+    pub streams: Vec<String>,
+    /// How long a series born later is served at zero first.
+    pub birth_hold: Duration,
+    /// Most series of one family.
+    pub series_limit: usize,
+}
+
+/// What may be served at the moment: written by the pipeline, read by the page.
+#[derive(Clone, Default)]
+pub struct Served(Arc<Mutex<Serving>>);
+
+/// See [`Served`].
+#[derive(Clone, Default)]
+pub struct Serving {
+    /// Whether this exporter holds the state's lock.
+    pub leader: bool,
+    /// The last durable checkpoint.
+    pub checkpoint: Option<Arc<Vec<u8>>>,
+}
+
+impl Served {
+    /// What may be served now.
+    pub fn get(&self) -> Serving {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, serving: Serving) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = serving;
+    }
+}
+
+/// Why a turn as the state's holder ended.
+enum End {
+    /// The process is asked to stop.
+    Stopped,
+    /// Begin again from the store: something else owns what we thought was ours.
+    Again,
+}
+
+/// The thread that owns the state.
+pub struct Pipeline<S> {
+    settings: Settings,
+    store: S,
+    own: Arc<Own>,
+    served: Served,
+    stop: Arc<AtomicBool>,
+}
+
+impl<S: Store> Pipeline<S> {
+    /// Joins the parts; nothing happens before [`Pipeline::run`].
+    pub fn new(settings: Settings, store: S, own: Arc<Own>, served: Served, stop: Arc<AtomicBool>) -> Self {
+        Self { settings, store, own, served, stop }
+    }
+
+    /// Works until it is asked to stop; then writes a last checkpoint and says how far it came.
+    pub fn run(&mut self) {
+        while !self.stopped() {
+            let Some(state) = self.begin() else { break };
+            match self.hold(state) {
+                End::Stopped => break,
+                End::Again => self.served.set(Serving { leader: true, checkpoint: None }),
+            }
+        }
+        self.served.set(Serving::default());
+        self.own.leader.set(0.0);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the lock, for Redis and for the streams' owner key; then gives the state to continue. Nothing when
+    /// asked to stop.
+    fn begin(&mut self) -> Option<State> {
+        let mut told = String::new();
+        while !self.stopped() {
+            match self.try_begin() {
+                Ok(state) => return Some(state),
+                Err(why) => {
+                    self.own.set_ready(Err(&why));
+                    if why != told {
+                        warn!("waiting: {why}");
+                        told = why;
+                    }
+                    thread::sleep(WAIT);
+                }
+            }
+        }
+        None
+    }
+
+    fn try_begin(&mut self) -> Result<State, String> {
+        match self.store.try_acquire() {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("standby: another exporter holds {}", self.store.describe())),
+            Err(error) => return Err(chain(&error)),
+        }
+        self.own.leader.set(1.0);
+        if !self.served.get().leader {
+            self.served.set(Serving { leader: true, checkpoint: None });
+        }
+        let loaded = self.store.load().map_err(|error| chain(&error))?;
+        let mut owners = Vec::new();
+        let mut acknowledged = HashMap::new();
+        for mut stream in self.acknowledgers() {
+            let survey = stream.survey().map_err(|error| format!("Redis cannot be asked: {error}"))?;
+            owners.extend(survey.owner);
+            acknowledged.extend(survey.acknowledged);
+        }
+        let held = loaded.state.as_deref().map(checkpoint::decode);
+        let mine = held.as_ref().and_then(|held| held.as_ref().ok()).map(|state| state.id.to_string());
+        if let Some(owner) = owners.iter().find(|owner| Some(owner.as_str()) != mine.as_deref()) {
+            return Err(format!(
+                "the stream belongs to the state {owner}, not to the one in {}; if that exporter is gone for good, \
+                 its claim lapses within 30 s",
+                self.store.describe()
+            ));
+        }
+        for damage in &loaded.damaged {
+            error!("a checkpoint is damaged: {damage}");
+        }
+        Ok(self.choose(held, !loaded.damaged.is_empty(), &acknowledged))
+    }
+
+    /// The state to continue: the one that was held, unless Redis has seen a later one acknowledge.
+    fn choose(
+        &self,
+        held: Option<Result<State, String>>,
+        damaged: bool,
+        acknowledged: &HashMap<String, u64>,
+    ) -> State {
+        let why = match held {
+            Some(Ok(mut state)) => {
+                match acknowledged.iter().find(|&(producer, &seq)| behind(&state, producer, seq)) {
+                    None => {
+                        for lost in state.resume(&self.settings.streams, self.settings.series_limit) {
+                            warn!(family = lost.family, "begins again at zero: {}", lost.reason);
+                        }
+                        info!(state = %state.id, series = state.series.len(), "continuing from {}", self.store.describe());
+                        return state;
+                    }
+                    Some((producer, seq)) => format!(
+                        "Redis acknowledges event {seq} of producer {producer}, which the checkpoint does not hold: it is \
+                     an older copy"
+                    ),
+                }
+            }
+            Some(Err(why)) => format!("the checkpoint cannot be continued: {why}"),
+            None if damaged => "no whole checkpoint is left".to_owned(),
+            None if !acknowledged.is_empty() => {
+                "there is no checkpoint, yet Redis knows of acknowledgements".to_owned()
+            }
+            None => String::new(),
+        };
+        let mut state = State::new(Uuid::new_v4(), &self.settings.streams, self.settings.series_limit);
+        if why.is_empty() {
+            info!(state = %state.id, "first start: counting from zero");
+            return state;
+        }
+        error!(state = %state.id, "begins anew, all counters from zero: {why}");
+        state.adopts = true;
+        for (producer, &seq) in acknowledged {
+            state.expect_after(producer, seq, now_ms());
+        }
+        state
+    }
+
+    fn acknowledgers(&self) -> Vec<Acknowledger> {
+        let streams = self.settings.streams.iter();
+        streams.map(|stream| Acknowledger::new(self.settings.redis.clone(), stream)).collect()
+    }
+
+    /// A turn as the state's holder.
+    fn hold(&mut self, state: State) -> End {
+        let (out, readings) = sync_channel(READ_AHEAD);
+        for (place, key) in self.settings.streams.iter().enumerate() {
+            let spawned = reader::spawn(self.settings.redis.clone(), place, key.clone(), out.clone());
+            if let Err(error) = spawned {
+                error!(%error, "cannot start a reader");
+                return End::Again;
+            }
+        }
+        drop(out);
+        let acknowledgers = self.acknowledgers();
+        Holder::new(self, state, acknowledgers).run(&readings)
+    }
+}
+
+/// Whether another state has counted more of this producer than `state` has.
+fn behind(state: &State, producer: &str, acknowledged: u64) -> bool {
+    state.producers.get(producer).is_none_or(|known| acknowledged >= known.expected)
+}
+
+/// One turn of reading, applying, committing.
+struct Holder<'a, S> {
+    pipeline: &'a mut Pipeline<S>,
+    state: State,
+    acknowledgers: Vec<Acknowledger>,
+    /// Per stream: was it read to its end since this turn began?
+    caught_up: Vec<bool>,
+    durable: Durable,
+    quarantine: Vec<Quarantined>,
+    commit_failing: bool,
+}
+
+/// What the last durable checkpoint allows to be told.
+#[derive(Default)]
+struct Durable {
+    revision: Option<u64>,
+    cursors: Vec<EntryId>,
+    acknowledged: Vec<Vec<(String, u64)>>,
+}
+
+impl<'a, S: Store> Holder<'a, S> {
+    fn new(pipeline: &'a mut Pipeline<S>, state: State, acknowledgers: Vec<Acknowledger>) -> Self {
+        let caught_up = vec![false; acknowledgers.len()];
+        Self {
+            pipeline,
+            state,
+            acknowledgers,
+            caught_up,
+            durable: Durable::default(),
+            quarantine: Vec::new(),
+            commit_failing: false,
+        }
+    }
+
+    fn run(mut self, readings: &Receiver<(usize, Reading)>) -> End {
+        self.pipeline.own.set_ready(Err("reading what waits in the stream"));
+        // The state that was loaded (or begun) is made durable first: from then on this turn may acknowledge.
+        let mut next_tick = Instant::now();
+        loop {
+            if self.pipeline.stopped() {
+                self.tick();
+                return End::Stopped;
+            }
+            if Instant::now() >= next_tick {
+                if let Some(end) = self.tick() {
+                    return end;
+                }
+                next_tick = Instant::now() + TICK;
+            }
+            let patience = next_tick.saturating_duration_since(Instant::now()).min(WAIT);
+            match readings.recv_timeout(patience) {
+                Ok((place, reading)) => {
+                    let waited_for = !self.is_caught_up();
+                    self.take(place, reading);
+                    if waited_for && self.is_caught_up() {
+                        // Ready means served: do not let the first reader wait for the tick.
+                        next_tick = Instant::now();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return End::Again,
+            }
+        }
+    }
+
+    fn is_caught_up(&self) -> bool {
+        self.caught_up.iter().all(|&caught_up| caught_up)
+    }
+
+    fn take(&mut self, place: usize, reading: Reading) {
+        let own = &self.pipeline.own;
+        let stream = self.acknowledgers[place].stream();
+        match reading {
+            Reading::Connected => {
+                own.redis_up.with_label_values(&[stream]).set(1.0);
+                own.redis_connections.with_label_values(&[stream]).inc();
+            }
+            Reading::Disconnected(_) => own.redis_up.with_label_values(&[stream]).set(0.0),
+            Reading::Idle => self.caught_up[place] = true,
+            Reading::Regressed => {
+                warn!(stream, "the stream is gone or was replaced; reading it from its start");
+                let stream = stream.to_owned();
+                self.state.stream_regressed(&stream);
+            }
+            Reading::Entries { reply, to_the_end } => {
+                self.apply(place, &reply);
+                if to_the_end {
+                    self.caught_up[place] = true;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, place: usize, reply: &Value) {
+        let stream = self.pipeline.settings.streams[place].as_str();
+        for (id, fields) in reader::entries(reply).iter().filter_map(reader::entry) {
+            let batch = Batch::decode(fields.iter().copied()).map_err(|error| {
+                let data = fields.iter().find(|&&(name, _)| name == b"d").map_or(&[][..], |&(_, data)| data);
+                (error, data)
+            });
+            self.state.apply_entry(stream, id, batch, &mut self.quarantine);
+            self.quarantine.truncate(MAX_QUARANTINED);
+        }
+    }
+
+    /// Makes what is new durable, tells Redis, serves it: in this order. Says if the turn must end.
+    fn tick(&mut self) -> Option<End> {
+        let now_ms = now_ms();
+        let hold_ms = self.pipeline.settings.birth_hold.as_millis() as u64;
+        if self.state.series.hold_newborn(now_ms, hold_ms) {
+            self.state.revision += 1;
+        }
+        let fresh =
+            if self.durable.revision == Some(self.state.revision) { None } else { Some(self.commit()?) };
+        self.pipeline.own.is_durable_at(now_ms);
+        let owner = self.publish(now_ms);
+        if let Some(owner) = owner {
+            error!(
+                "the stream now belongs to the state {owner}; this exporter stops counting and begins again"
+            );
+            return Some(End::Again);
+        }
+        self.copy_to_quarantine();
+        self.forget_silent(now_ms);
+        if let Some(checkpoint) = fresh {
+            self.pipeline.served.set(Serving { leader: true, checkpoint: Some(checkpoint) });
+        }
+        if self.is_caught_up() {
+            self.pipeline.own.set_ready(Ok(()));
+        }
+        None
+    }
+
+    /// Writes a checkpoint; nothing if it may not be durable.
+    fn commit(&mut self) -> Option<Arc<Vec<u8>>> {
+        let own = &self.pipeline.own;
+        let bytes = checkpoint::encode(&self.state);
+        if let Err(error) = self.pipeline.store.commit(&bytes) {
+            own.checkpoint_failures.inc();
+            if !self.commit_failing {
+                error!("{}; nothing is acknowledged until it can be written", chain(&error));
+                self.commit_failing = true;
+            }
+            return None;
+        }
+        if self.commit_failing {
+            info!("checkpoints can be written again");
+            self.commit_failing = false;
+        }
+        own.checkpoints.inc();
+        own.checkpoint_size.set(bytes.len() as f64);
+        own.series.set(self.state.series.len() as f64);
+        self.durable = self.progress();
+        Some(Arc::new(bytes))
+    }
+
+    /// What the state that was just written allows to be told.
+    fn progress(&self) -> Durable {
+        let streams = &self.pipeline.settings.streams;
+        let mut durable = Durable {
+            revision: Some(self.state.revision),
+            cursors: streams.iter().map(|stream| self.state.streams[stream].cursor).collect(),
+            acknowledged: vec![Vec::new(); streams.len()],
+        };
+        // A producer remembers its stream by the place among all streams that the state knows.
+        let places: Vec<Option<usize>> =
+            self.state.streams.keys().map(|key| streams.iter().position(|stream| stream == key)).collect();
+        for (id, producer) in &self.state.producers {
+            if let Some(&Some(place)) = places.get(producer.stream as usize) {
+                durable.acknowledged[place].push((id.clone(), producer.expected - 1));
+            }
+        }
+        durable
+    }
+
+    /// Tells Redis what is durable, and learns how far behind that is. Gives the owner if it is another.
+    fn publish(&mut self, now_ms: u64) -> Option<String> {
+        let id = self.state.id.to_string();
+        for (place, stream) in self.acknowledgers.iter_mut().enumerate() {
+            let cursor = self.durable.cursors[place];
+            match stream.publish(&id, cursor, &self.durable.acknowledged[place]) {
+                Ok(Published::OwnedBy(owner)) => return Some(owner),
+                Ok(Published::Done { left, newest }) => {
+                    let behind = if newest > cursor { now_ms.saturating_sub(cursor.ms) } else { 0 };
+                    let own = &self.pipeline.own;
+                    own.lag_entries.with_label_values(&[stream.stream()]).set(left as f64);
+                    // Before the first entry there is no entry to be behind of.
+                    let seconds = if cursor == EntryId::ZERO { 0.0 } else { behind as f64 / 1e3 };
+                    own.lag_seconds.with_label_values(&[stream.stream()]).set(seconds);
+                }
+                // Told in the log where it failed; the next tick tells Redis all of it again.
+                Err(_) => {}
+            }
+        }
+        None
+    }
+
+    fn copy_to_quarantine(&mut self) {
+        if !self.quarantine.is_empty() {
+            let items = std::mem::take(&mut self.quarantine);
+            warn!(items = items.len(), reason = items[0].reason, "events or batches were refused");
+            // Counted already; the copy is a courtesy that a Redis in trouble may not be able to take.
+            let _ = self.acknowledgers[0].quarantine(&items);
+        }
+    }
+
+    fn forget_silent(&mut self, now_ms: u64) {
+        let newest = self.state.streams.values().map(|stream| stream.floor.ms).max().unwrap_or(0);
+        let forgotten = self.state.forget_silent_producers(newest.min(now_ms));
+        if forgotten.is_empty() {
+            return;
+        }
+        info!(producers = forgotten.len(), "forgot producers that were silent for 30 days");
+        for stream in &mut self.acknowledgers {
+            let _ = stream.forget(&forgotten);
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,138 @@
+//! What the exporter looks at by itself, every five seconds: its host, the Redis server's memory, and each app's
+//! status (which tells of an app also while Redis is away).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use techsapo_shared::event::{Event, RuntimeSample};
+use tracing::{debug, info};
+
+use crate::gauges::{HostSample, Samples};
+use crate::own::Own;
+
+const INTERVAL: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest status that is read; a real one has less than a kilobyte.
+const MAX_STATUS_BYTES: usize = 64 * 1024;
+
+/// What the samplers saw last; shared with the page.
+#[derive(Clone, Default)]
+pub struct Latest(Arc<Mutex<Samples>>);
+
+impl Latest {
+    /// What is known at the moment.
+    pub fn get(&self) -> Samples {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Samples)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Starts a thread that watches the host and the Redis server.
+///
+/// # Errors
+/// The host's figures cannot be read, or the thread cannot be started.
+pub fn spawn_host(latest: Latest, redis: redis::Client) -> std::io::Result<()> {
+    let mut system = System::new().map_err(std::io::Error::other)?;
+    thread::Builder::new().name("samplers".to_owned()).spawn(move || {
+        let mut connection = None;
+        loop {
+            let host = host_sample(&mut system);
+            let redis_memory_bytes = redis_memory(&redis, &mut connection);
+            latest.update(|samples| {
+                samples.host = Some(host);
+                samples.redis_memory_bytes = redis_memory_bytes;
+            });
+            thread::sleep(INTERVAL);
+        }
+    })?;
+    Ok(())
+}
+
+fn host_sample(system: &mut System) -> HostSample {
+    let me = Pid::from_u32(std::process::id());
+    system.refresh_cpu_usage();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[me]),
+        false,
+        ProcessRefreshKind::nothing().with_memory(),
+    );
+    HostSample {
+        cpu_percent: f64::from(system.global_cpu_usage()),
+        memory_bytes: system.total_memory(),
+        memory_used_bytes: system.used_memory(),
+        exporter_resident_bytes: system.process(me).map_or(0, sysinfo::Process::memory),
+    }
+}
+
+/// Resident memory of the Redis server; nothing while it does not answer.
+fn redis_memory(client: &redis::Client, connection: &mut Option<redis::Connection>) -> Option<u64> {
+    let ask =
+        |connection: &mut redis::Connection| redis::cmd("INFO").arg("memory").query::<String>(connection);
+    let info = match connection.as_mut().map(ask) {
+        Some(Ok(info)) => info,
+        _ => {
+            *connection = client.get_connection_with_timeout(TIMEOUT).ok();
+            let fresh = connection.as_mut()?;
+            fresh.set_read_timeout(Some(TIMEOUT)).ok()?;
+            ask(fresh).ok()?
+        }
+    };
+    info.lines().find_map(|line| line.strip_prefix("used_memory_rss:")?.trim().parse().ok())
+}
+
+/// Asks one app for its status, again and again.
+pub async fn poll_app(latest: Latest, own: Arc<Own>, http: reqwest::Client, url: String) {
+    let up = own.app_up.with_label_values(&[&url]);
+    let mut answering = true;
+    // The name that the app last gave itself, so that its sample can be replaced.
+    let mut instance: Option<String> = None;
+    loop {
+        let status = ask_status(&http, &url).await;
+        up.set(f64::from(u8::from(status.is_ok())));
+        match (&status, answering) {
+            (Err(error), true) => info!(url, error, "the app does not answer its status"),
+            (Err(error), false) => debug!(url, error, "the app still does not answer its status"),
+            (Ok(_), false) => info!(url, "the app answers its status again"),
+            (Ok(_), true) => {}
+        }
+        answering = status.is_ok();
+        if let Ok(sample) = status {
+            latest.update(|samples| {
+                samples.apps.retain(|known| Some(known.app_instance.as_ref()) != instance.as_deref());
+                samples.apps.retain(|known| known.app_instance != sample.app_instance);
+                samples.apps.push(sample.clone());
+            });
+            instance = Some(sample.app_instance.into_owned());
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn ask_status(http: &reqwest::Client, url: &str) -> Result<RuntimeSample<'static>, String> {
+    let address = format!("{}/internal/status", url.trim_end_matches('/'));
+    let mut response = http.get(address).timeout(TIMEOUT).send().await.map_err(|error| error.to_string())?;
+    if !response.status().is_success() {
+        return Err(format!("it answered {}", response.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_STATUS_BYTES {
+            return Err("its status is too large".to_owned());
+        }
+    }
+    match serde_json::from_slice::<Event<'_>>(&body) {
+        Ok(Event::RuntimeSample(sample)) => match sample.check() {
+            Ok(()) => Ok(sample.into_owned()),
+            Err(bound) => Err(bound.to_string()),
+        },
+        Ok(_) => Err("its status is not a runtime_sample".to_owned()),
+        Err(error) => Err(format!("its status cannot be read: {error}")),
+    }
+}

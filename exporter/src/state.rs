@@ -1,0 +1,249 @@
+//! The exporter's state: one value that holds everything it knows from the stream.
+//!
+//! Cursor per stream, next expected number per producer, every series, every window. It changes only by
+//! [`State::apply_entry`](crate::apply) and the few inputs below; each is a deterministic function of the state and
+//! its arguments, without a clock or I/O, so that replaying the same entries always gives the same state.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use techsapo_shared::event::RuntimeSample;
+use techsapo_shared::labels::{BreakerState, Service};
+use techsapo_shared::wire::EntryId;
+use uuid::Uuid;
+
+use crate::budget::Budget;
+use crate::catalog::{Domain, FAMILIES, FamilyId, Seed};
+use crate::series::{Discarded, Key, SeriesStore, ValueId};
+use crate::window::Window;
+
+/// Default limit of series in one family.
+pub const DEFAULT_SERIES_LIMIT: usize = 1_000;
+/// An instance that has not been heard of for so long, by the time of later events, is forgotten. Serving stops
+/// showing it much earlier.
+const INSTANCE_KEPT_MS: u64 = 3_600_000;
+/// Most instances that are remembered.
+const MAX_INSTANCES: usize = 1_000;
+/// A producer that has sent nothing for so long, by the stream's own time, is forgotten.
+const PRODUCER_KEPT_MS: u64 = 30 * 24 * 3_600_000;
+
+/// Everything the exporter knows from the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Names this state in `techsapo:owner`.
+    pub id: Uuid,
+    /// A state begun anew beside older acknowledgements: a producer that it meets without one is taken from the
+    /// oldest event it can still send, and what it sent before is no loss.
+    pub adopts: bool,
+    /// By stream key.
+    pub streams: BTreeMap<String, StreamState>,
+    /// By producer id.
+    pub producers: FxHashMap<String, Producer>,
+    /// All counters and histograms.
+    pub series: SeriesStore,
+    /// The last minutes.
+    pub window: Window,
+    /// Spending against the limits.
+    pub budget: Budget,
+    /// By app instance.
+    pub instances: BTreeMap<String, Instance>,
+    /// Changes at every input that is not a mere repetition, so that the pipeline knows when to write a checkpoint.
+    #[serde(skip)]
+    pub revision: u64,
+    /// Most series of one family.
+    #[serde(skip)]
+    pub series_limit: usize,
+}
+
+/// How far one stream was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StreamState {
+    /// Id of the last entry that was taken, as it stands in the stream now; what is at or below it may be trimmed.
+    #[serde(with = "entry_id")]
+    pub cursor: EntryId,
+    /// Highest id that was ever taken. Entries without numbers count only above it.
+    #[serde(with = "entry_id")]
+    pub floor: EntryId,
+}
+
+/// What is known of one producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Producer {
+    /// Number of the next event that will be counted.
+    pub expected: u64,
+    /// Events that it said it dropped.
+    pub dropped: u64,
+    /// Time of its last entry, by the stream's clock.
+    pub last_entry_ms: u64,
+    /// The stream that it writes to, by its place in the order of [`State::streams`] keys.
+    pub stream: u32,
+}
+
+/// What is known of one app instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The last sample, if there was one.
+    #[serde(with = "json_bytes")]
+    pub sample: Option<RuntimeSample<'static>>,
+    /// Last time that it was heard of.
+    pub last_t_ms: u64,
+    /// State of each breaker and since when it is known.
+    pub breakers: BTreeMap<Service, (u64, BreakerState)>,
+    /// The providers it is configured with, as numbers of the domain `Provider`.
+    pub providers: Vec<ValueId>,
+}
+
+impl State {
+    /// A state that has seen nothing of `streams`.
+    pub fn new(id: Uuid, streams: &[String], series_limit: usize) -> Self {
+        let mut state = Self {
+            id,
+            adopts: false,
+            streams: BTreeMap::new(),
+            producers: FxHashMap::default(),
+            series: SeriesStore::default(),
+            window: Window::default(),
+            budget: Budget::default(),
+            instances: BTreeMap::new(),
+            revision: 0,
+            series_limit,
+        };
+        state.prepare(streams, series_limit);
+        state
+    }
+
+    /// Makes a state that was read from a checkpoint ready for this build and these streams. Returns what an earlier
+    /// build had counted that this one cannot continue.
+    pub fn resume(&mut self, streams: &[String], series_limit: usize) -> Vec<Discarded> {
+        let discarded = self.series.adopt();
+        self.prepare(streams, series_limit);
+        discarded
+    }
+
+    fn prepare(&mut self, streams: &[String], series_limit: usize) {
+        self.series_limit = series_limit;
+        for stream in streams {
+            self.streams.entry(stream.clone()).or_default();
+        }
+        for (&family, row) in FamilyId::ALL.iter().zip(FAMILIES) {
+            if row.seed == Seed::All && row.cells() > 0 {
+                let choices: Vec<Vec<ValueId>> =
+                    row.labels.iter().map(|&(_, domain)| all_values(domain)).collect();
+                for_each_combination(&choices, |values| {
+                    self.series.seed(family, Key::new(values), usize::MAX);
+                });
+            }
+        }
+    }
+
+    /// Expects `acknowledged + 1` of a producer: another state has counted what came before.
+    pub fn expect_after(&mut self, producer: &str, acknowledged: u64, now_ms: u64) {
+        self.producers.insert(
+            producer.to_owned(),
+            Producer {
+                expected: acknowledged.saturating_add(1),
+                dropped: 0,
+                last_entry_ms: now_ms,
+                stream: 0,
+            },
+        );
+    }
+
+    /// The stream is not the one that the cursor was for: it is gone, or its newest id lies below. Whatever it holds
+    /// from here on is new to entries without numbers.
+    pub fn stream_regressed(&mut self, stream: &str) {
+        if let Some(state) = self.streams.get_mut(stream) {
+            *state = StreamState::default();
+            self.revision += 1;
+        }
+    }
+
+    /// Forgets producers that have long been silent, by the stream's clock, and returns their ids.
+    pub fn forget_silent_producers(&mut self, stream_now_ms: u64) -> Vec<String> {
+        let silent = |producer: &Producer| producer.last_entry_ms + PRODUCER_KEPT_MS < stream_now_ms;
+        let forgotten: Vec<String> = self
+            .producers
+            .iter()
+            .filter(|(_, producer)| silent(producer))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &forgotten {
+            self.producers.remove(id);
+            self.revision += 1;
+        }
+        forgotten
+    }
+
+    /// The instance of this name, heard of at `t_ms`; instances long silent make room.
+    pub(crate) fn instance(&mut self, name: &str, t_ms: u64) -> &mut Instance {
+        if !self.instances.contains_key(name) {
+            self.instances.retain(|_, instance| instance.last_t_ms + INSTANCE_KEPT_MS >= t_ms);
+            if self.instances.len() >= MAX_INSTANCES {
+                let oldest = self.instances.iter().min_by_key(|(_, instance)| instance.last_t_ms);
+                if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                    self.instances.remove(&oldest);
+                }
+            }
+        }
+        let instance = self.instances.entry(name.to_owned()).or_default();
+        instance.last_t_ms = instance.last_t_ms.max(t_ms);
+        instance
+    }
+}
+
+/// The numbers of every value of a closed domain.
+pub(crate) fn all_values(domain: Domain) -> Vec<ValueId> {
+    (0..domain.values().len() as ValueId).collect()
+}
+
+/// Calls `each` with every way to take one value of each list.
+pub(crate) fn for_each_combination(choices: &[Vec<ValueId>], mut each: impl FnMut(&[ValueId])) {
+    let total: usize = choices.iter().map(Vec::len).product();
+    let mut values = vec![0; choices.len()];
+    for mut number in 0..total {
+        for (value, list) in values.iter_mut().zip(choices) {
+            *value = list[number % list.len()];
+            number /= list.len();
+        }
+        each(&values);
+    }
+}
+
+/// An entry id as a pair.
+mod entry_id {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use techsapo_shared::wire::EntryId;
+
+    pub(super) fn serialize<S: Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
+        (id.ms, id.seq).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EntryId, D::Error> {
+        let (ms, seq) = Deserialize::deserialize(deserializer)?;
+        Ok(EntryId { ms, seq })
+    }
+}
+
+/// A sample in the form it has on the wire: that form may grow fields, and the checkpoint's format names none.
+mod json_bytes {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use techsapo_shared::event::RuntimeSample;
+
+    pub(super) fn serialize<S: Serializer>(
+        sample: &Option<RuntimeSample<'static>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(sample).map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<RuntimeSample<'static>>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let sample: Option<RuntimeSample<'_>> = serde_json::from_str(&text).map_err(D::Error::custom)?;
+        Ok(sample.map(RuntimeSample::into_owned))
+    }
+}

@@ -1,0 +1,145 @@
+# shellcheck shell=bash
+# Installs what is missing, from Debian's own packages, without letting them start services.
+#
+# Debian starts a server as soon as it is installed, and again at every boot. It would then hold the very port that we
+# need. So while we install, a policy-rc.d forbids starting anything, and is taken away afterwards; and what *this* call
+# installed is not started at boot either. A service that was there before is never touched.
+# Sourced after common.sh.
+
+POLICY=/usr/sbin/policy-rc.d
+POLICY_MARK='made by TechSapo while it installs packages; may be deleted'
+POLICY_OURS=no
+APT_PID=''            # apt-get, while it runs
+INSTALLED_SERVICES=() # services of the packages that this call is installing
+
+# Which program comes from which package.
+declare -A PACKAGE_OF=(
+  [cc]=build-essential
+  [make]=build-essential
+  [curl]=curl
+  [redis-server]=redis-server
+  [prometheus]=prometheus
+  [promtool]=prometheus
+  [prometheus-alertmanager]=prometheus-alertmanager
+  [amtool]=prometheus-alertmanager
+  [prometheus-node-exporter]=prometheus-node-exporter
+  [mariadbd]=mariadb-server
+  [shellcheck]=shellcheck
+)
+
+# The services that such a package would start at boot.
+declare -A SERVICE_OF=(
+  [redis-server]=redis-server
+  [prometheus]=prometheus
+  [prometheus-alertmanager]=prometheus-alertmanager
+  [prometheus-node-exporter]=prometheus-node-exporter
+  [mariadb-server]=mariadb
+)
+
+forbid_service_starts() {
+  if [[ -x $POLICY ]] && ! grep -qs "$POLICY_MARK" "$POLICY"; then
+    local answer=0
+    "$POLICY" redis-server start >/dev/null 2>&1 || answer=$?
+    ((answer == 101)) && return # It forbids them already: leave it alone.
+    as_root mv -f "$POLICY" "$POLICY.techsapo-saved"
+  fi
+  POLICY_OURS=yes
+  printf '#!/bin/sh\n# %s\nexit 101\n' "$POLICY_MARK" | as_root tee "$POLICY" >/dev/null
+  as_root chmod 755 "$POLICY"
+}
+
+# What has to be put right after installing, also after Ctrl-C in the middle of it. Safe to call at any time, also twice.
+end_install() {
+  if [[ -n $APT_PID ]] && kill -0 "$APT_PID" 2>/dev/null; then
+    printf '\n  letting apt-get finish, so that no package is left half installed …\n' >&2
+    wait "$APT_PID" || true
+  fi
+  APT_PID=''
+  keep_from_boot ${INSTALLED_SERVICES[@]+"${INSTALLED_SERVICES[@]}"}
+  INSTALLED_SERVICES=()
+  [[ $POLICY_OURS == yes ]] || return 0
+  POLICY_OURS=no
+  as_root rm -f "$POLICY"
+  if [[ -e $POLICY.techsapo-saved ]]; then as_root mv -f "$POLICY.techsapo-saved" "$POLICY"; fi
+}
+
+# apt_get LOG TEXT ARGUMENT…: its output goes to LOG; a dot every two seconds shows that it lives.
+apt_get() {
+  local log=$1 text=$2 began=$SECONDS status=0
+  shift 2
+  printf '  %s ' "$text"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" \
+    >>"$log" 2>&1 </dev/null 9>&- &
+  APT_PID=$!
+  while kill -0 "$APT_PID" 2>/dev/null; do
+    sleep 1
+    (((SECONDS - began) % 2)) || printf '.'
+  done
+  wait "$APT_PID" || status=$?
+  APT_PID=''
+  if ((status == 0)); then printf ' done (%d s)\n' $((SECONDS - began)); else printf ' failed\n'; fi
+  return "$status"
+}
+
+# install_missing LOG ASSUME_YES PROGRAM…: afterwards every PROGRAM is there, or we have said why not and ended.
+# With nothing missing it needs no rights and no network.
+install_missing() {
+  local log=$1 assume_yes=$2 program package answer
+  local -a missing=() packages=() services=()
+  local -A seen=()
+  shift 2
+  for program in "$@"; do
+    have "$program" && continue
+    missing+=("$program")
+    package=${PACKAGE_OF[$program]}
+    [[ -n ${seen[$package]:-} ]] && continue
+    seen[$package]=1
+    packages+=("$package")
+    [[ -n ${SERVICE_OF[$package]:-} ]] && services+=("${SERVICE_OF[$package]}")
+  done
+  if ((${#missing[@]} == 0)); then
+    note "nothing is missing"
+    return
+  fi
+
+  note "missing: ${missing[*]}"
+  local command="apt-get update && apt-get install --no-install-recommends ${packages[*]}"
+  have apt-get || die "these programs are missing, and only Debian's apt-get is known here to install them: ${missing[*]}
+  Install them yourself so that they are in PATH, and call this script again."
+  require_root "installing ${packages[*]}" "$command"
+  note "will install from Debian's packages: ${packages[*]}"
+  if ((${#services[@]})); then
+    note "their own services are neither started now nor at boot: ${services[*]}"
+  fi
+  if at_terminal && [[ $assume_yes != yes ]]; then
+    read -r -p "  Go on? [Y/n] " answer
+    [[ -z $answer || $answer == [Yy]* ]] || die "nothing was installed. To do it yourself: $command"
+  fi
+
+  INSTALLED_SERVICES=(${services[@]+"${services[@]}"})
+  forbid_service_starts
+  apt_get "$log" "reading the package lists" update ||
+    warn "the package lists could not be read anew; trying with those that are there (details: $log)"
+  if ! apt_get "$log" "installing" install --no-install-recommends "${packages[@]}"; then
+    tail -n 15 "$log" | sed 's/^/    /' >&2
+    die "installing ${packages[*]} failed; the last lines of $log stand above."
+  fi
+  end_install
+
+  hash -r
+  for program in "${missing[@]}"; do
+    have "$program" || die "$program is still missing after installing ${PACKAGE_OF[$program]} (details: $log)."
+  done
+}
+
+# keep_from_boot SERVICE…: `systemctl enable SERVICE` undoes it. A machine without either tool starts nothing at boot.
+keep_from_boot() {
+  local service
+  for service in "$@"; do
+    if have systemctl; then
+      as_root systemctl disable "$service" >/dev/null 2>&1 || true
+    elif have update-rc.d; then
+      as_root update-rc.d "$service" disable >/dev/null 2>&1 || true
+    fi
+  done
+}

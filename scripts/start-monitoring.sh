@@ -1,0 +1,470 @@
+#!/usr/bin/env bash
+# Starts TechSapo with its monitoring on this machine, proves that it works, and says where everything is.
+# `--help` tells how to use it. The parts are in lib/: installing packages, and running processes.
+set -euo pipefail
+
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/packages.sh
+source "$ROOT/scripts/lib/packages.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/services.sh
+source "$ROOT/scripts/lib/services.sh"
+
+usage() {
+  cat <<'HELP'
+Starts TechSapo with its monitoring on this machine: Redis, the app, the exporter, Node Exporter, Alertmanager and
+Prometheus, all on 127.0.0.1. Then it sends one sample analysis and waits until Prometheus has counted it.
+
+  ./scripts/start-monitoring.sh            install what is missing, build, start, check (safe to call again)
+  ./scripts/start-monitoring.sh --status   tell what runs; ends with 0 if all of it does, 3 if nothing, 1 otherwise
+  ./scripts/start-monitoring.sh --stop     stop what it started, and nothing else
+  ./scripts/start-monitoring.sh --help     this text
+
+  -y, --yes    do not ask before installing packages (without a terminal it never asks)
+
+Settings, from the environment:
+  TECHSAPO_PORT_APP=4000            TECHSAPO_PORT_PROMETHEUS=9090     TECHSAPO_PORT_REDIS=6379
+  TECHSAPO_PORT_EXPORTER=10040      TECHSAPO_PORT_ALERTMANAGER=9093   TECHSAPO_PORT_NODE_EXPORTER=9100
+  TECHSAPO_RUN_DIR=run              logs, process records and data
+  TECHSAPO_PROFILE=release          how to build: release or dev
+  TECHSAPO_BIN_DIR=                 a folder with ready binaries (techsapo, techsapo-exporter): nothing is built
+
+A Redis that answers on its port is used as it is, and not stopped by --stop. To begin anew: --stop, then delete run/.
+HELP
+}
+
+START_ORDER=(redis app exporter node-exporter alertmanager prometheus)
+# The app first, so that it can finish its requests and hand over its events; Redis last, since both need it.
+STOP_ORDER=(app exporter prometheus alertmanager node-exporter redis)
+
+declare -A DEFAULT_PORT=([app]=4000 [exporter]=10040 [prometheus]=9090 [alertmanager]=9093 [node-exporter]=9100 [redis]=6379)
+declare -A PORT=()
+RUN_DIR=$(realpath -m "${TECHSAPO_RUN_DIR:-$ROOT/run}")
+PROFILE=${TECHSAPO_PROFILE:-release}
+ASSUME_YES=no
+REUSE_REDIS=no
+FINISHED=no
+BUILD_PID='' # cargo, while it builds: the leader of a process group of its own
+
+# --- what each service is -----------------------------------------------------------------------------------------
+
+port_variable() {
+  local name=${1^^}
+  printf 'TECHSAPO_PORT_%s' "${name//-/_}"
+}
+
+url_of() {
+  case $1 in
+    redis) printf 'redis://127.0.0.1:%s' "${PORT[redis]}" ;;
+    *) printf 'http://127.0.0.1:%s' "${PORT[$1]}" ;;
+  esac
+}
+
+# Does NAME answer at URL, ready to work?
+ready() {
+  case $1 in
+    redis) redis_answers "${2##*:}" ;;
+    app) fetch "$2/health" ;;
+    node-exporter) fetch "$2/metrics" ;;
+    *) fetch "$2/-/ready" ;;
+  esac
+}
+
+# How long each may take to become ready, in seconds. Redis and Prometheus first read back what they had stored.
+patience() {
+  case $1 in
+    redis | prometheus | exporter) echo 120 ;;
+    *) echo 45 ;;
+  esac
+}
+
+# The command line of NAME, in COMMAND.
+command_of() {
+  local data=$RUN_DIR/data listen=127.0.0.1:${PORT[$1]}
+  # Our own settings are not the programs'.
+  local -a clean=(env -u TECHSAPO_RUN_DIR -u TECHSAPO_PROFILE -u TECHSAPO_BIN_DIR)
+  local name
+  for name in "${START_ORDER[@]}"; do clean+=(-u "$(port_variable "$name")"); done
+  case $1 in
+    redis)
+      COMMAND=(redis-server --bind 127.0.0.1 --port "${PORT[redis]}" --dir "$data/redis" --daemonize no
+        --appendonly yes --appendfsync everysec)
+      ;;
+    app)
+      COMMAND=("${clean[@]}" TECHSAPO_LISTEN="$listen" TECHSAPO_REDIS_URL="$(url_of redis)"
+        TECHSAPO_JOURNAL_DIR="$data/journal" TECHSAPO_EXPORTER_URL="$(url_of exporter)"
+        "$BIN_DIR/techsapo" --config "$ROOT/config/techsapo.toml")
+      ;;
+    exporter)
+      COMMAND=("${clean[@]}" "$BIN_DIR/techsapo-exporter" --web.listen-address "$listen" --redis.url "$(url_of redis)"
+        --checkpoint.dir "$data/exporter" --app.url "$(url_of app)")
+      ;;
+    node-exporter)
+      COMMAND=(prometheus-node-exporter --web.listen-address="$listen")
+      ;;
+    alertmanager)
+      COMMAND=(prometheus-alertmanager --config.file="$ROOT/alertmanager/alertmanager.yml"
+        --storage.path="$data/alertmanager" --web.listen-address="$listen" --cluster.listen-address=)
+      ;;
+    prometheus)
+      COMMAND=(prometheus --config.file="$RUN_DIR/prometheus.yml" --storage.tsdb.path="$data/prometheus"
+        --storage.tsdb.retention.time=15d --web.listen-address="$listen")
+      ;;
+  esac
+}
+
+# prometheus/prometheus.yml with the ports of this run, in two steps so that no new port is taken for an old one.
+write_prometheus_config() {
+  local name
+  local -a mark=() fill=()
+  for name in "${START_ORDER[@]}"; do
+    mark+=(-e "s/127\.0\.0\.1:${DEFAULT_PORT[$name]}\b/127.0.0.1:@$name@/g")
+    fill+=(-e "s/@$name@/${PORT[$name]}/g")
+  done
+  sed "${mark[@]}" "$ROOT/prometheus/prometheus.yml" | sed "${fill[@]}" >"$RUN_DIR/prometheus.yml"
+  promtool check config "$RUN_DIR/prometheus.yml" >"$RUN_DIR/promtool.log" 2>&1 || {
+    sed 's/^/    /' "$RUN_DIR/promtool.log" >&2
+    die "prometheus/prometheus.yml is not right; what promtool says stands above."
+  }
+}
+
+# --- before anything is changed -----------------------------------------------------------------------------------
+
+any_running() {
+  local name
+  for name in "${START_ORDER[@]}"; do service_running "$name" && return 0; done
+  return 1
+}
+
+# Ports come from the environment; but while something of ours runs, its ports hold for the rest too.
+choose_ports() {
+  local name variable wanted held
+  for name in "${START_ORDER[@]}"; do
+    variable=$(port_variable "$name")
+    PORT[$name]=${!variable:-${DEFAULT_PORT[$name]}}
+    if ! [[ ${PORT[$name]} =~ ^[1-9][0-9]{0,4}$ ]] || ((PORT[$name] > 65535)); then
+      die "$variable is '${PORT[$name]}'; a port is a number from 1 to 65535."
+    fi
+  done
+  if any_running && [[ -r $RUN_DIR/ports ]]; then
+    while IFS='=' read -r name held; do
+      [[ -n ${DEFAULT_PORT[$name]:-} ]] || continue
+      variable=$(port_variable "$name")
+      wanted=${!variable:-$held}
+      [[ $wanted == "$held" ]] || warn "$variable=$wanted waits until the next start: what runs now uses $held. (--stop first)"
+      PORT[$name]=$held
+    done <"$RUN_DIR/ports"
+  fi
+  for name in "${START_ORDER[@]}"; do
+    for held in "${START_ORDER[@]}"; do
+      [[ $name == "$held" || ${PORT[$name]} != "${PORT[$held]}" ]] ||
+        die "$(port_variable "$name") and $(port_variable "$held") are both ${PORT[$name]}; each needs a port of its own."
+    done
+  done
+}
+
+take_lock() {
+  may_write "$RUN_DIR"
+  exec 9>>"$RUN_DIR/lock" || die "cannot write $RUN_DIR/lock (as $(id -un))."
+  flock --nonblock 9 ||
+    die "another start-monitoring.sh is at work on $RUN_DIR (pid $(cat "$RUN_DIR/lock")). Wait for it, or end it with Ctrl-C."
+  echo $$ >"$RUN_DIR/lock"
+}
+
+# may_write FOLDER: it exists afterwards, and we can make files in it.
+may_write() {
+  if ! mkdir -p "$1" 2>/dev/null || ! touch "$1/.may-write" 2>/dev/null; then
+    die "cannot write in $1 (as $(id -un)).
+  Perhaps another user made it: give yourself the right to it, or choose another folder: TECHSAPO_RUN_DIR=/some/folder $0"
+  fi
+  rm -f "$1/.may-write"
+}
+
+check_folders() {
+  local folder
+  for folder in "$RUN_DIR/data"/{redis,journal,exporter,prometheus,alertmanager}; do may_write "$folder"; done
+}
+
+# Every port that we are about to use is free; a Redis that answers is welcome.
+check_ports() {
+  local name variable
+  REUSE_REDIS=no
+  for name in "${START_ORDER[@]}"; do
+    service_running "$name" && continue
+    port_open "${PORT[$name]}" || continue
+    if [[ $name == redis ]] && redis_answers "${PORT[redis]}"; then
+      REUSE_REDIS=yes
+      continue
+    fi
+    variable=$(port_variable "$name")
+    die "port ${PORT[$name]}, meant for $name, is taken by $(port_holder "${PORT[$name]}").
+  Stop that program, or choose another port: $variable=$((PORT[$name] < 65000 ? PORT[$name] + 500 : PORT[$name] - 500)) $0"
+  done
+}
+
+# --- start --------------------------------------------------------------------------------------------------------
+
+step() { printf '\n%s%s%s\n' "$BOLD" "$*" "$PLAIN"; }
+
+install() {
+  local -a needed=(curl prometheus promtool prometheus-alertmanager prometheus-node-exporter)
+  [[ $REUSE_REDIS == yes ]] || needed+=(redis-server)
+  [[ -n ${TECHSAPO_BIN_DIR:-} ]] || needed+=(cc make)
+  install_missing "$RUN_DIR/install.log" "$ASSUME_YES" "${needed[@]}"
+}
+
+build() {
+  local program
+  if [[ -n ${TECHSAPO_BIN_DIR:-} ]]; then
+    note "using the binaries in $BIN_DIR"
+  elif service_running app && service_running exporter; then
+    note "not needed: app and exporter run"
+  else
+    note "cargo build, profile $PROFILE (the first time it takes some minutes)"
+    (cd "$ROOT" && exec setsid -- cargo build --locked --profile "$PROFILE" -p techsapo -p techsapo-exporter --bins) </dev/null 9>&- &
+    BUILD_PID=$!
+    wait "$BUILD_PID" || die "the build failed; what cargo says stands above. Nothing was started."
+    BUILD_PID=''
+  fi
+  for program in techsapo techsapo-exporter; do
+    [[ -x $BIN_DIR/$program ]] || die "there is no program $BIN_DIR/$program."
+  done
+  service_running app || check_app_settings
+}
+
+check_app_settings() {
+  command_of app
+  "${COMMAND[@]}" --check >"$RUN_DIR/check.log" 2>&1 9>&- </dev/null || {
+    sed 's/^/    /' "$RUN_DIR/check.log" >&2
+    die "the app's settings are not right; what is wrong with them stands above (config/techsapo.toml, and TECHSAPO_… in the environment)."
+  }
+}
+
+start_all() {
+  local name url
+  for name in "${START_ORDER[@]}"; do
+    printf '%s=%s\n' "$name" "${PORT[$name]}"
+  done >"$RUN_DIR/ports"
+  for name in "${START_ORDER[@]}"; do
+    url=$(url_of "$name")
+    if [[ $name == redis && $REUSE_REDIS == yes ]]; then
+      record_reused redis "$url"
+      printf '  %-14s %salready there%s at %s: used as it is\n' redis "$GREEN" "$PLAIN" "$url"
+      continue
+    fi
+    if service_running "$name"; then
+      printf '  %-14s %salready running%s (pid %s)' "$name" "$GREEN" "$PLAIN" "$(record_get "$name" pid)"
+      if service_outdated "$name"; then printf ', from an older file: --stop and start again to renew it'; fi
+      printf '\n'
+      continue
+    fi
+    if [[ $name == prometheus ]]; then write_prometheus_config; fi
+    command_of "$name"
+    service_start "$name" "$url" "${COMMAND[@]}"
+    service_await "$name" "$(patience "$name")" ready "$name" "$url"
+  done
+}
+
+# --- the proof ----------------------------------------------------------------------------------------------------
+
+COUNTER=techsapo_wallbounce_requests_total
+
+# How many analyses the exporter has counted.
+counted_by_exporter() {
+  fetch "$(url_of exporter)/metrics" |
+    awk -v name="$COUNTER" 'index($1, name "{") == 1 || $1 == name { sum += $NF } END { printf "%.0f", sum }'
+}
+
+# counted_by_prometheus SINCE: how many analyses Prometheus knows of, by what it scraped since then (unix seconds): after a
+# restart it still answers for five minutes with what it had scraped before. Nothing if it scraped nothing yet.
+counted_by_prometheus() {
+  fetch "$(url_of prometheus)/api/v1/query" --get \
+    --data-urlencode "query=sum($COUNTER and timestamp($COUNTER) >= $1)" |
+    sed -n 's/.*"value":\[[^,]*,"\([0-9]*\).*/\1/p'
+}
+
+sample_analysis() {
+  local answer status
+  answer=$(curl --silent --show-error --noproxy '*' --max-time 60 --write-out '\n%{http_code}' \
+    --header 'content-type: application/json' \
+    --data '{"prompt":"Which is the largest planet of the solar system?","task_type":"basic"}' \
+    "$(url_of app)/api/v1/generate" 2>&1) || die "the sample analysis got no answer: $answer"
+  status=${answer##*$'\n'}
+  answer=${answer%$'\n'*}
+  [[ $status == 200 ]] || die "the sample analysis was answered with $status: $answer"
+  note "answered; confidence $(sed -n 's/^[^[]*"confidence": *\([0-9.]*\).*/\1/p' <<<"$answer" | head -n 1)"
+}
+
+# await_prometheus COUNT SINCE
+await_prometheus() {
+  local wanted=$1 since=$2 limit=120 began=$SECONDS dot=$SECONDS found=''
+  printf '  waiting for sum(%s) to reach %s (one scrape every 15 s) ' "$COUNTER" "$wanted"
+  while :; do
+    found=$(counted_by_prometheus "$since") || found=''
+    if [[ -n $found ]] && ((found >= wanted)); then break; fi
+    if ((SECONDS - began >= limit)); then
+      printf 'gave up\n'
+      note "exporter says: $(counted_by_exporter || echo nothing); Prometheus says: ${found:-nothing}" >&2
+      note "what Prometheus says of its targets:" >&2
+      fetch "$(url_of prometheus)/api/v1/targets?state=active" |
+        grep -o '"scrapeUrl":"[^"]*"\|"lastError":"[^"]*"\|"health":"[^"]*"' | paste -d ' ' - - - | sed 's/^/    /' >&2 || true
+      die "the sample analysis did not reach Prometheus within $limit s. docs/troubleshooting.md says where to look."
+    fi
+    if ((SECONDS - dot >= 2)); then
+      printf '.'
+      dot=$SECONDS
+    fi
+    sleep 0.5
+  done
+  printf ' %s%s%s (%d s)\n' "$GREEN" "$found" "$PLAIN" $((SECONDS - began))
+}
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+# Where a person looks.
+page_of() {
+  case $1 in
+    exporter | node-exporter) printf '%s' "${2:+$2/metrics}" ;;
+    *) printf '%s' "$2" ;;
+  esac
+}
+
+# state_of NAME: running, reused, silent, died or stopped.
+state_of() {
+  local url
+  url=$(record_get "$1" url) || { echo stopped; return; }
+  if [[ $(record_get "$1" reused) == yes ]]; then
+    if ready "$1" "$url" >/dev/null 2>&1; then echo reused; else echo silent; fi
+  elif ! service_running "$1"; then echo died
+  elif ready "$1" "$url" >/dev/null 2>&1; then echo running
+  else echo silent; fi
+}
+
+# Prints the table, and leaves the number of services that work in WORKING.
+print_table() {
+  local name state url pid where log
+  WORKING=0
+  printf '  %-14s %-10s %-34s %-8s %s\n' what state where pid log
+  for name in "${START_ORDER[@]}"; do
+    state=$(state_of "$name")
+    url=$(record_get "$name" url) || url=''
+    pid=$(record_get "$name" pid) || pid=''
+    case $state in
+      running) ((WORKING += 1)) ;;
+      reused) ((WORKING += 1)) && pid='' ;;
+      died) pid='' ;;
+    esac
+    log=-
+    if [[ -e $RUN_DIR/$name.log && $state != reused ]]; then log=$(shown "$RUN_DIR/$name.log"); fi
+    where=$(page_of "$name" "$url")
+    printf '  %-14s %-10s %-34s %-8s %s\n' "$name" "$state" "${where:--}" "${pid:--}" "$log"
+  done
+}
+
+# A path as one would type it from the repository.
+shown() { printf '%s' "${1#"$ROOT/"}"; }
+
+# --- the three things it can do -----------------------------------------------------------------------------------
+
+# Whatever ends the script ends here: what this call started and could not finish is stopped again.
+finish() {
+  local status=$? name pid
+  if ((status == 0)) && [[ $FINISHED == no ]]; then status=1; fi # a signal
+  trap - EXIT
+  trap '' INT TERM HUP
+  set +e
+  if [[ -n $BUILD_PID ]]; then kill -TERM -- "-$BUILD_PID" 2>/dev/null; fi
+  end_install
+  if ((status != 0 && ${#STARTED[@]} > 0)); then
+    printf '\nStopping what this call had started:\n' >&2
+    for name in "${STOP_ORDER[@]}"; do
+      if [[ " ${STARTED[*]} " == *" $name "* ]]; then service_stop "$name" 30 >&2; fi
+    done
+    for pid in $(jobs -p); do kill -TERM "$pid" 2>/dev/null; done
+    any_running || rm -f "$RUN_DIR/ports" "$RUN_DIR/redis.state"
+  fi
+  exit "$status"
+}
+
+start() {
+  local before asked_at here=''
+  [[ $(uname -s) == Linux ]] || die "this script is for Linux; it is tested on Debian."
+  [[ $PROFILE == release || $PROFILE == dev ]] || die "TECHSAPO_PROFILE is '$PROFILE'; it can be release or dev."
+  if [[ -n ${TECHSAPO_BIN_DIR:-} ]]; then
+    BIN_DIR=$(realpath -m "$TECHSAPO_BIN_DIR")
+  else
+    BIN_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/${PROFILE/#dev/debug}
+  fi
+  take_lock
+  # Only EXIT: bash runs it also when Ctrl-C or another signal ends us, whereas a trap on INT may strike
+  # inside a $(…), where bash 5.2 fails to read the trap's own text.
+  trap finish EXIT
+
+  say "TechSapo and its monitoring, natively: as ordinary processes of this machine, without a container engine."
+  step "1/5 Looking around"
+  choose_ports
+  check_folders
+  check_ports
+  if [[ $REUSE_REDIS == yes ]]; then note "a Redis answers on port ${PORT[redis]}: it will be used"; fi
+  if [[ -z ${TECHSAPO_BIN_DIR:-} ]]; then require_cargo; fi
+  install
+  step "2/5 Building"
+  build
+  step "3/5 Starting"
+  start_all
+  step "4/5 One sample analysis"
+  before=$(counted_by_exporter) || die "the exporter's page at $(url_of exporter)/metrics could not be read."
+  asked_at=$(date +%s)
+  sample_analysis
+  step "5/5 Does Prometheus see it?"
+  await_prometheus $((before + 1)) "$asked_at"
+
+  step "TechSapo is up ($SECONDS s)"
+  print_table
+  if [[ $RUN_DIR != "$ROOT/run" ]]; then here="TECHSAPO_RUN_DIR=$RUN_DIR "; fi
+  cat <<DONE
+
+  ask:     curl -s $(url_of app)/api/v1/generate -H 'content-type: application/json' -d '{"prompt":"Why is the sky blue?","task_type":"basic"}'
+  count:   curl -s $(url_of prometheus)/api/v1/query --data-urlencode 'query=sum($COUNTER)'
+  state:   $here./scripts/start-monitoring.sh --status
+  stop:    $here./scripts/start-monitoring.sh --stop
+DONE
+  FINISHED=yes
+}
+
+stop() {
+  local name failed=0 found=no
+  [[ -d $RUN_DIR ]] || { say "Nothing was started from $(shown "$RUN_DIR")."; return; }
+  take_lock
+  for name in "${STOP_ORDER[@]}"; do
+    if [[ -e $RUN_DIR/$name.state ]]; then found=yes; fi
+    service_stop "$name" 45 || failed=1
+  done
+  ((failed == 0)) || die "not everything could be stopped. Call this as the user who started it, or as root."
+  rm -f "$RUN_DIR/ports"
+  if [[ $found == yes ]]; then say "All stopped. Data and logs stay in $(shown "$RUN_DIR")."; else say "Nothing was running."; fi
+}
+
+status() {
+  print_table
+  if ((WORKING == ${#START_ORDER[@]})); then return 0; fi
+  if any_running; then return 1; fi
+  return 3
+}
+
+main() {
+  local action=start
+  while (($#)); do
+    case $1 in
+      --stop) action=stop ;;
+      --status) action=status ;;
+      -y | --yes) ASSUME_YES=yes ;;
+      -h | --help) action=usage ;;
+      *) die "unknown option '$1'. See: $0 --help" ;;
+    esac
+    shift
+  done
+  "$action"
+}
+
+main "$@"

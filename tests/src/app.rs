@@ -1,0 +1,173 @@
+//! The analyzer as a process.
+
+use std::collections::BTreeMap;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::{self, Answer};
+use crate::{Process, RedisServer, binaries, free_port, wait};
+
+/// How an app is to be started.
+#[derive(Debug, Clone)]
+pub struct AppSetup {
+    environment: BTreeMap<String, String>,
+    folder: Arc<TempDir>,
+}
+
+impl AppSetup {
+    /// Gives a setting: `set("TECHSAPO_SIMULATED_LATENCY", "5ms")`.
+    #[must_use]
+    pub fn set(mut self, variable: &str, value: &str) -> Self {
+        self.environment.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Passes this exporter's page through at `/metrics`.
+    #[must_use]
+    pub fn exporter(self, url: &str) -> Self {
+        self.set("TECHSAPO_EXPORTER_URL", url)
+    }
+
+    /// Starts the process and waits until it answers.
+    pub fn start(self) -> App {
+        let mut app = self.spawn();
+        app.wait_healthy();
+        app
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(self) -> App {
+        let port = free_port();
+        let process = self.process(port);
+        App { setup: self, port, process }
+    }
+
+    fn process(&self, port: u16) -> Process {
+        let mut command = Command::new(binaries::path_of("techsapo"));
+        for (variable, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TECHSAPO_"))
+        {
+            command.env_remove(variable);
+        }
+        command.envs(&self.environment).env("TECHSAPO_LISTEN", format!("127.0.0.1:{port}"));
+        Process::start("app", self.folder.path(), command.current_dir(self.folder.path()))
+    }
+}
+
+/// A running app.
+#[derive(Debug)]
+pub struct App {
+    setup: AppSetup,
+    port: u16,
+    /// The process itself.
+    pub process: Process,
+}
+
+/// A successful answer to `POST /api/v1/generate`.
+#[derive(Debug, Clone)]
+pub struct Generated(pub Value);
+
+impl App {
+    /// An app that ships its events to `redis`, to be started. Its providers are the simulated ones: quick, and
+    /// without failures.
+    pub fn of(redis: &RedisServer) -> AppSetup {
+        let folder = TempDir::new().unwrap();
+        let journal = folder.path().join("journal").to_string_lossy().into_owned();
+        AppSetup { environment: BTreeMap::new(), folder: Arc::new(folder) }
+            .set("TECHSAPO_REDIS_URL", &redis.url())
+            .set("TECHSAPO_JOURNAL_DIR", &journal)
+            .set("TECHSAPO_SIMULATED_LATENCY", "5ms")
+            .set("TECHSAPO_SIMULATED_FAILURE_RATE", "0")
+    }
+
+    /// Its address, `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Gets one of its paths.
+    ///
+    /// # Errors
+    /// Says why there was no answer.
+    pub fn get(&self, path: &str) -> Result<Answer, String> {
+        http::get(&format!("{}{path}", self.url()))
+    }
+
+    /// Waits until `/health` answers.
+    ///
+    /// # Panics
+    /// When the process ends instead, or it never does.
+    pub fn wait_healthy(&mut self) {
+        wait::until_true("the app is healthy", || {
+            self.process.assert_alive();
+            self.get("/health").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// Asks for an analysis.
+    ///
+    /// # Errors
+    /// Says what came instead of a 200.
+    pub fn generate(&self, prompt: &str, task_type: &str) -> Result<Generated, String> {
+        generate(&self.url(), prompt, task_type)
+    }
+
+    /// Ends it without giving it a chance to do anything.
+    pub fn kill_9(&mut self) {
+        self.process.kill_9();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn sigterm(&mut self) -> ExitStatus {
+        self.process.sigterm()
+    }
+
+    /// Starts it again as it was started before, with the journal that it left, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.process.kill_9();
+        self.process = self.setup.process(self.port);
+        self.wait_healthy();
+    }
+}
+
+/// Asks the app at `url` for an analysis; for threads that outlive the app that they ask.
+///
+/// # Errors
+/// Says what came instead of a 200.
+pub fn generate(url: &str, prompt: &str, task_type: &str) -> Result<Generated, String> {
+    let body = json!({"prompt": prompt, "task_type": task_type});
+    let answer = http::send(http::client().post(format!("{url}/api/v1/generate")).json(&body))?;
+    if answer.status == 200 { Ok(Generated(answer.json())) } else { Err(answer.text()) }
+}
+
+impl Generated {
+    /// What it cost, in nano-dollars.
+    ///
+    /// # Panics
+    /// When the answer does not say.
+    pub fn cost_nanousd(&self) -> u64 {
+        let usd = self.0["wall_bounce_analysis"]["total_cost"].as_f64().expect("total_cost is a number");
+        // Far below 2⁵³ nano-dollars, so that the nearest whole one is the exact one.
+        (usd * 1e9).round() as u64
+    }
+
+    /// The providers that took part.
+    ///
+    /// # Panics
+    /// When the answer does not say.
+    pub fn providers(&self) -> Vec<&str> {
+        let votes = self.0["wall_bounce_analysis"]["llm_votes"].as_array().expect("llm_votes is a list");
+        votes.iter().map(|vote| vote["provider"].as_str().expect("provider is a string")).collect()
+    }
+
+    /// Confidence in the answer, 0 to 1.
+    ///
+    /// # Panics
+    /// When the answer does not say.
+    pub fn confidence(&self) -> f64 {
+        self.0["confidence"].as_f64().expect("confidence is a number")
+    }
+}

@@ -1,0 +1,211 @@
+//! The exporter as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::http::{self, Answer};
+use crate::{Exposition, Process, Producer, RedisServer, binaries, free_port, wait};
+
+/// How an exporter is to be started.
+#[derive(Debug, Clone)]
+pub struct ExporterSetup {
+    redis_url: String,
+    birth_hold: String,
+    further_flags: Vec<String>,
+    checkpoints: PathBuf,
+    folder: Arc<TempDir>,
+}
+
+impl ExporterSetup {
+    /// Reads this stream instead of the default one; again for a further stream.
+    #[must_use]
+    pub fn stream(self, key: &str) -> Self {
+        self.flag("--redis.stream", key)
+    }
+
+    /// Polls the status of the app at this address; again for a further app.
+    #[must_use]
+    pub fn app(self, url: &str) -> Self {
+        self.flag("--app.url", url)
+    }
+
+    /// Keeps at most this many series per family.
+    #[must_use]
+    pub fn series_limit(self, limit: u32) -> Self {
+        self.flag("--series-limit", &limit.to_string())
+    }
+
+    /// Serves new series at zero for this long first. Tests do not wait for it unless it is what they test.
+    #[must_use]
+    pub fn birth_hold(mut self, duration: &str) -> Self {
+        duration.clone_into(&mut self.birth_hold);
+        self
+    }
+
+    /// Keeps its checkpoints here.
+    #[must_use]
+    pub fn checkpoints(mut self, folder: &Path) -> Self {
+        folder.clone_into(&mut self.checkpoints);
+        self
+    }
+
+    /// Uses this Redis, or what is none.
+    #[must_use]
+    pub fn redis_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.redis_url);
+        self
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub fn start(self) -> Exporter {
+        let mut exporter = self.spawn();
+        exporter.wait_ready();
+        exporter
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(self) -> Exporter {
+        let port = free_port();
+        let process = self.process(port);
+        Exporter { setup: self, port, process }
+    }
+
+    fn flag(mut self, name: &str, value: &str) -> Self {
+        self.further_flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    fn process(&self, port: u16) -> Process {
+        let mut command = Command::new(binaries::path_of("techsapo-exporter"));
+        command.args(["--web.listen-address", &format!("127.0.0.1:{port}")]);
+        command.args([
+            "--redis.url",
+            &self.redis_url,
+            "--birth-hold",
+            &self.birth_hold,
+            "--log.level",
+            "info",
+        ]);
+        command.arg("--checkpoint.dir").arg(&self.checkpoints).args(&self.further_flags);
+        Process::start("exporter", self.folder.path(), command.current_dir(self.folder.path()))
+    }
+}
+
+/// A running exporter.
+#[derive(Debug)]
+pub struct Exporter {
+    setup: ExporterSetup,
+    port: u16,
+    /// The process itself.
+    pub process: Process,
+}
+
+impl Exporter {
+    /// An exporter for the stream in `redis`, to be started.
+    pub fn of(redis: &RedisServer) -> ExporterSetup {
+        let folder = TempDir::new().unwrap();
+        ExporterSetup {
+            redis_url: redis.url(),
+            birth_hold: "0s".to_owned(),
+            further_flags: Vec::new(),
+            checkpoints: folder.path().join("checkpoints"),
+            folder: Arc::new(folder),
+        }
+    }
+
+    /// Its address, `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Its address, `127.0.0.1:<port>`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps its checkpoints.
+    pub fn checkpoints(&self) -> &Path {
+        &self.setup.checkpoints
+    }
+
+    /// How it was started, to start another one like it.
+    pub fn setup(&self) -> ExporterSetup {
+        self.setup.clone()
+    }
+
+    /// Gets one of its paths.
+    ///
+    /// # Errors
+    /// Says why there was no answer.
+    pub fn get(&self, path: &str) -> Result<Answer, String> {
+        http::get(&format!("{}{path}", self.url()))
+    }
+
+    /// Waits until it says that it is ready: what the stream held is served.
+    ///
+    /// # Panics
+    /// When it ends instead, or never is.
+    pub fn wait_ready(&mut self) {
+        wait::until_true("the exporter is ready", || {
+            self.process.assert_alive();
+            self.get("/-/ready").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// Waits until its log holds `text`.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub fn wait_log(&self, text: &str) {
+        wait::until_true(&format!("the exporter's log says {text:?}"), || self.process.log().contains(text));
+    }
+
+    /// Its page as it stands now.
+    ///
+    /// # Panics
+    /// When there is none, or it breaks the format.
+    pub fn scrape(&self) -> Exposition {
+        let answer = self.get("/metrics").unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let kind = answer.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "content type {kind:?}");
+        Exposition::parse(&answer.text())
+    }
+
+    /// Scrapes until the page is as wanted, and returns that page.
+    pub fn scrape_until(&self, what: &str, mut wanted: impl FnMut(&Exposition) -> bool) -> Exposition {
+        wait::until(what, || Some(self.scrape()).filter(&mut wanted))
+    }
+
+    /// The page that holds all that `producer` has sent.
+    pub fn scrape_after(&self, producer: &mut Producer) -> Exposition {
+        producer.wait_acknowledged();
+        producer.wait_next_publication();
+        self.scrape()
+    }
+
+    /// Ends it without giving it a chance to do anything.
+    pub fn kill_9(&mut self) {
+        self.process.kill_9();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn sigterm(&mut self) -> ExitStatus {
+        self.process.sigterm()
+    }
+
+    /// Starts it again as it was started before, without waiting until it is ready.
+    pub fn spawn_again(&mut self) {
+        self.process.kill_9();
+        self.process = self.setup.process(self.port);
+    }
+
+    /// Starts it again as it was started before, and waits until it is ready.
+    pub fn restart(&mut self) {
+        self.spawn_again();
+        self.wait_ready();
+    }
+}

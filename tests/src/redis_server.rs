@@ -1,0 +1,104 @@
+//! A real redis-server.
+
+use std::path::Path;
+use std::process::Command;
+
+use redis::{Connection, FromRedisValue};
+use tempfile::TempDir;
+
+use crate::{Process, free_port, wait};
+
+/// A Redis server of a test's own. Without options it keeps nothing on disk: killed, it forgets everything.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    folder: TempDir,
+    options: Vec<String>,
+    process: Option<Process>,
+}
+
+impl RedisServer {
+    /// Starts one.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts one with further options, such as `["--appendonly", "yes"]` or `["--maxmemory", "4mb"]`.
+    pub fn with(options: &[&str]) -> Self {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut server = Self { port: free_port(), folder: TempDir::new().unwrap(), options, process: None };
+        server.start_again();
+        server
+    }
+
+    /// Starts it again after [`RedisServer::kill_9`], on its port and with whatever its folder still holds.
+    pub fn start_again(&mut self) {
+        self.process = None;
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &self.port.to_string()]);
+        command.arg("--dir").arg(self.folder.path()).args(&self.options);
+        let process = self.process.insert(Process::start("redis-server", self.folder.path(), &mut command));
+        let client = redis::Client::open(url_of(self.port)).unwrap();
+        wait::until_true("Redis answers", || {
+            process.assert_alive();
+            client
+                .get_connection()
+                .is_ok_and(|mut connection| redis::cmd("PING").exec(&mut connection).is_ok())
+        });
+    }
+
+    /// Kills it.
+    pub fn kill_9(&mut self) {
+        self.process = None;
+    }
+
+    /// Deletes what it kept on disk (appendonly files, snapshots) while it is down.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn lose_data(&self) {
+        assert!(self.process.is_none(), "kill it first");
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap();
+            } else if path.extension().is_none_or(|extension| extension != "log") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    /// Its address for clients.
+    pub fn url(&self) -> String {
+        url_of(self.port)
+    }
+
+    /// Its folder of data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A new connection.
+    ///
+    /// # Panics
+    /// When there can be none.
+    pub fn connection(&self) -> Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Runs one command, as `redis-cli` would: `redis.cli(&["XLEN", "techsapo:events"])`.
+    ///
+    /// # Panics
+    /// When it fails or its reply is not a `T`.
+    pub fn cli<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command
+            .arg(&words[1..])
+            .query(&mut self.connection())
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+}
+
+fn url_of(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}/")
+}

@@ -1,0 +1,30 @@
+//! Waiting for what another process will do: polled, bounded, and generous, for a test machine may be busy.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as never happening.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks until there is an answer, and returns it.
+///
+/// # Panics
+/// When there was none within [`PATIENCE`]; `what` says what was waited for.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Asks until the answer is yes.
+///
+/// # Panics
+/// When it was not within [`PATIENCE`].
+pub fn until_true(what: &str, mut ask: impl FnMut() -> bool) {
+    until(what, || ask().then_some(()));
+}

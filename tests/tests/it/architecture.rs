@@ -1,0 +1,171 @@
+//! The rules of the house, read from the sources: who may import whom, what every file must hold, and that documents
+//! name only metrics that exist. A rule that nobody runs is a wish.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use techsapo_tests::repository::{self, files, read};
+
+/// Sources under `place` (a folder or a file) never contain any of `words`, `because`.
+struct Rule {
+    place: &'static str,
+    words: &'static [&'static str],
+    because: &'static str,
+}
+
+const RUNTIME: &[&str] = &["tokio", "hyper", "axum", "tower", "redis", "reqwest", "mysql_async"];
+const IMPURE: &[&str] = &[
+    "redis::",
+    "tokio::",
+    "hyper::",
+    "reqwest::",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "std::fs",
+    "std::net",
+    "std::thread",
+];
+const PURE: &str = "it is pure: tested by tables and by property";
+
+const RULES: &[Rule] = &[
+    Rule { place: "app/src", words: &["techsapo_exporter"], because: "app and exporter meet at the stream" },
+    Rule { place: "exporter/src", words: &["techsapo_app"], because: "app and exporter meet at the stream" },
+    Rule {
+        place: "app/src/providers",
+        words: &["crate::http", "crate::analysis", "crate::telemetry", "axum"],
+        because: "providers return facts",
+    },
+    Rule {
+        place: "app/src/analysis",
+        words: &["crate::http", "crate::telemetry", "axum", "hyper", "StatusCode"],
+        because: "an analysis is the use case and knows no HTTP",
+    },
+    Rule { place: "exporter/src/catalog.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/apply.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/state.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/series.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/window.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/budget.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/gauges.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/render.rs", words: IMPURE, because: PURE },
+    Rule { place: "shared/src/wire.rs", words: IMPURE, because: PURE },
+    Rule { place: "shared/src/event.rs", words: IMPURE, because: PURE },
+];
+
+/// A source without its comments and without the tests at its end.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+    code.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+fn dependencies(manifest: &str, table: &str) -> Vec<String> {
+    let manifest: toml::Table = read(manifest).parse().unwrap();
+    manifest.get(table).and_then(toml::Value::as_table).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Families that the generated list of metrics names.
+fn documented_metrics() -> BTreeSet<String> {
+    let page = read("docs/metrics.md");
+    let names = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
+    names.map(str::to_owned).collect()
+}
+
+fn sources() -> Vec<std::path::PathBuf> {
+    ["app", "exporter", "shared", "tests"].iter().flat_map(|member| files(member, "rs")).collect()
+}
+
+#[test]
+fn imports_point_where_they_may() {
+    let mut broken = Vec::new();
+    for rule in RULES {
+        let place = files(rule.place, "rs");
+        let place = if place.is_empty() { vec![rule.place.into()] } else { place };
+        for path in place {
+            let code = code(&path);
+            for word in rule.words.iter().filter(|word| code.contains(**word)) {
+                broken.push(format!("{} contains {word:?}: {}", path.display(), rule.because));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn members_depend_on_what_they_may() {
+    for (member, never) in [("app", "techsapo-exporter"), ("exporter", "techsapo")] {
+        for table in ["dependencies", "dev-dependencies"] {
+            let found = dependencies(&format!("{member}/Cargo.toml"), table);
+            assert!(!found.iter().any(|name| name == never), "{member} depends on {never}: they meet at the stream");
+        }
+    }
+    let contract = dependencies("shared/Cargo.toml", "dependencies");
+    assert!(contract.iter().all(|name| !RUNTIME.contains(&name.as_str())), "a contract has no runtime: {contract:?}");
+}
+
+#[test]
+fn the_app_names_no_metric() {
+    let metrics = documented_metrics();
+    assert!(metrics.len() > 40, "docs/metrics.md lists {} families", metrics.len());
+    for path in files("app/src", "rs") {
+        let text = read(&path);
+        let named: Vec<_> = metrics.iter().filter(|name| text.contains(name.as_str())).collect();
+        assert!(named.is_empty(), "{} names {named:?}: the app states facts", path.display());
+    }
+}
+
+#[test]
+fn every_source_says_first_what_it_is_for() {
+    let silent: Vec<_> = sources().into_iter().filter(|path| !read(path).starts_with("//! ")).collect();
+    assert!(silent.is_empty(), "these begin without a `//!` line: {silent:?}");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Written apart, so that this file does not hold what it looks for.
+    let words = [["todo", "!("], ["unimplemented", "!("], ["#[", "ignore"], ["FIX", "ME"], ["dbg", "!("]].map(|word| word.concat());
+    for path in sources() {
+        let text = read(&path);
+        let left: Vec<_> = words.iter().filter(|word| text.contains(word.as_str())).collect();
+        assert!(left.is_empty(), "{} holds {left:?}", path.display());
+    }
+}
+
+#[test]
+fn no_file_knows_the_machine_it_was_written_on() {
+    let mut paths = vec![["/ho", "me/"].concat(), ["/Us", "ers/"].concat(), ["/ro", "ot/"].concat()];
+    let root = repository::root().canonicalize().unwrap();
+    if root.components().count() > 2 {
+        paths.push(format!("{}/", root.display()));
+    }
+    let kinds = ["rs", "toml", "md", "sh", "yml", "yaml", "json", "js", "conf", "cnf", "sql", "service", "py"];
+    for path in kinds.iter().flat_map(|kind| files("", kind)) {
+        let text = read(&path);
+        let found: Vec<_> = paths.iter().filter(|place| text.contains(place.as_str())).collect();
+        assert!(found.is_empty(), "{} names {found:?}", path.display());
+    }
+}
+
+/// Names that look like a metric's and are none.
+const NO_METRICS: &[&str] = &["techsapo_app", "techsapo_exporter", "techsapo_shared", "techsapo_tests", "techsapo_audit", "techsapo_backend"];
+
+#[test]
+fn documents_and_rules_name_only_metrics_that_exist() {
+    let metrics = documented_metrics();
+    let exists = |name: &str| {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let is_prefix = name.ends_with('_') && metrics.iter().any(|metric| metric.starts_with(name));
+        is_prefix || metrics.contains(name) || base.is_some_and(|base| metrics.contains(base)) || NO_METRICS.contains(&name)
+    };
+    let texts = ["md", "yml", "yaml", "json", "sh"].iter().flat_map(|kind| files("", kind));
+    let mut unknown = Vec::new();
+    for path in texts.filter(|path| !path.starts_with("shared")) {
+        let text = read(&path);
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+        let named = words.filter(|word| word.starts_with("techsapo_") || word.starts_with("nodejs_"));
+        unknown.extend(named.filter(|name| !exists(name)).map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(unknown.is_empty(), "these metrics do not exist: {unknown:#?}");
+}
