@@ -183,7 +183,7 @@ impl Acknowledger {
         let result = self.connection().and_then(work);
         match &result {
             Ok(_) if self.failing => {
-                info!(stream = self.keys.stream, "Redis takes acknowledgements again");
+                info!(stream = self.keys.stream, "Redis takes commands again");
                 self.failing = false;
             }
             Ok(_) => {}
@@ -191,7 +191,7 @@ impl Acknowledger {
                 // A reply may still be on its way: this connection cannot be trusted with the next command.
                 self.connection = None;
                 if !self.failing {
-                    warn!(stream = self.keys.stream, %error, "cannot acknowledge; trying again every second");
+                    warn!(stream = self.keys.stream, %error, "Redis does not take commands; trying again until it does");
                     self.failing = true;
                 }
             }

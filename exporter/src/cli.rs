@@ -48,8 +48,14 @@ pub struct Cli {
 
     /// Redis server that holds the streams: redis://[user]:[password]@host:port/db. A password is better given by the
     /// environment variable than on the command line.
-    #[arg(long = "redis.url", env = "TECHSAPO_EXPORTER_REDIS_URL", hide_env_values = true, value_name = "URL", default_value = "redis://127.0.0.1:6379", value_parser = redis_client)]
-    pub redis: redis::Client,
+    #[arg(
+        long = "redis.url",
+        env = "TECHSAPO_EXPORTER_REDIS_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    pub redis_url: String,
 
     /// Key of a stream to read; may be given several times (in the environment: separated by commas).
     #[arg(long = "redis.stream", env = "TECHSAPO_EXPORTER_REDIS_STREAM", value_name = "KEY", value_delimiter = ',', default_value = DEFAULT_STREAM, value_parser = stream_key)]
@@ -106,6 +112,19 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
+impl Cli {
+    /// The client for `--redis.url`. (Not one of clap's own checks, for those repeat the value, and it may hold a
+    /// password.)
+    ///
+    /// # Errors
+    /// Says what a valid address looks like.
+    pub fn redis(&self) -> Result<redis::Client, String> {
+        redis::Client::open(self.redis_url.as_str()).map_err(|error| {
+            format!("--redis.url cannot be used: {error}; expected redis://[user]:[password]@host:port/db")
+        })
+    }
+}
+
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -121,11 +140,6 @@ fn telemetry_path(text: &str) -> Result<String, String> {
         return Err("a path such as /metrics, and none of /, /-/healthy, /-/ready".to_owned());
     }
     Ok(text.to_owned())
-}
-
-fn redis_client(text: &str) -> Result<redis::Client, String> {
-    redis::Client::open(text)
-        .map_err(|error| format!("{error}; expected redis://[user]:[password]@host:port/db"))
 }
 
 fn stream_key(text: &str) -> Result<String, String> {
@@ -168,8 +182,6 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (flag, value) in [
-            ("--redis.url", "http://127.0.0.1"),
-            ("--redis.url", "nonsense"),
             ("--web.telemetry-path", "metrics"),
             ("--web.telemetry-path", "/-/ready"),
             ("--birth-hold", "20"),
@@ -179,6 +191,15 @@ mod tests {
             ("--redis.stream", ""),
         ] {
             assert!(Cli::try_parse_from(["techsapo-exporter", flag, value]).is_err(), "{flag} {value}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_redis_address_is_refused_without_repeating_its_password() {
+        for url in ["http://user:secret@127.0.0.1", "nonsense-secret", "redis://:secret@host:port"] {
+            let cli = Cli::try_parse_from(["techsapo-exporter", "--redis.url", url]).unwrap();
+            let message = cli.redis().unwrap_err();
+            assert!(message.contains("--redis.url") && !message.contains("secret"), "{message}");
         }
     }
 }

@@ -25,8 +25,9 @@ use crate::pipeline::Served;
 use crate::render::{self, View, render};
 use crate::samplers::Latest;
 
-/// A request's head must arrive within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's head must arrive within this time, counted from the end of the one before: long enough for Prometheus
+/// to keep its connection between scrapes.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// Connections served at once; Prometheus needs one.
 const MAX_CONNECTIONS: usize = 64;
 /// How long connections may finish their response when the process stops.
@@ -52,18 +53,20 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: impl Future<O
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(stop);
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { break };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(connection) => connection,
-                Err(error) => {
-                    // Out of file descriptors, most likely: taking the next one at once would fail as well.
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+        // A place first: while all are taken, callers wait in the kernel's queue.
+        let accept = async { (room.clone().acquire_owned().await, listener.accept().await) };
+        let (place, accepted) = tokio::select! {
+            accepted = accept => accepted,
             () = &mut stop => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors, most likely: taking the next one at once would fail as well.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
         };
         let pages = pages.clone();
         let service = service_fn(move |request| answer(pages.clone(), request));

@@ -1,5 +1,6 @@
 //! Wiring only: flags → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,14 @@ use tracing::{error, info};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli);
-    match run(cli) {
+    let redis = match cli.redis() {
+        Ok(redis) => redis,
+        Err(message) => {
+            error!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(cli, redis) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -30,6 +38,7 @@ fn main() -> ExitCode {
 
 fn start_log(cli: &Cli) {
     let log = tracing_subscriber::fmt().with_max_level(cli.log_level).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     match cli.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -37,7 +46,7 @@ fn start_log(cli: &Cli) {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn run(cli: Cli) -> Result<(), String> {
+async fn run(cli: Cli, redis: redis::Client) -> Result<(), String> {
     let store = Folder::open(&cli.checkpoint_dir).map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
@@ -51,13 +60,13 @@ async fn run(cli: Cli) -> Result<(), String> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
 
     own.announce(&cli.streams);
-    samplers::spawn_host(latest.clone(), cli.redis.clone()).map_err(|error| error.to_string())?;
+    samplers::spawn_host(latest.clone(), redis.clone()).map_err(|error| error.to_string())?;
     let client = reqwest::Client::new();
     for url in cli.app_urls.iter().filter(|&url| url != "none") {
         tokio::spawn(samplers::poll_app(latest.clone(), own.clone(), client.clone(), url.clone()));
     }
     let settings = Settings {
-        redis: cli.redis,
+        redis,
         streams: cli.streams,
         birth_hold: cli.birth_hold,
         series_limit: cli.series_limit as usize,

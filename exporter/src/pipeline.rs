@@ -79,6 +79,8 @@ enum End {
 pub struct Pipeline<S> {
     settings: Settings,
     store: S,
+    /// One per stream, in the order of the settings.
+    acknowledgers: Vec<Acknowledger>,
     own: Arc<Own>,
     served: Served,
     stop: Arc<AtomicBool>,
@@ -87,7 +89,9 @@ pub struct Pipeline<S> {
 impl<S: Store> Pipeline<S> {
     /// Joins the parts; nothing happens before [`Pipeline::run`].
     pub fn new(settings: Settings, store: S, own: Arc<Own>, served: Served, stop: Arc<AtomicBool>) -> Self {
-        Self { settings, store, own, served, stop }
+        let streams = settings.streams.iter();
+        let acknowledgers = streams.map(|stream| Acknowledger::new(settings.redis.clone(), stream)).collect();
+        Self { settings, store, acknowledgers, own, served, stop }
     }
 
     /// Works until it is asked to stop; then writes a last checkpoint and says how far it came.
@@ -140,7 +144,7 @@ impl<S: Store> Pipeline<S> {
         let loaded = self.store.load().map_err(|error| chain(&error))?;
         let mut owners = Vec::new();
         let mut acknowledged = HashMap::new();
-        for mut stream in self.acknowledgers() {
+        for stream in &mut self.acknowledgers {
             let survey = stream.survey().map_err(|error| format!("Redis cannot be asked: {error}"))?;
             owners.extend(survey.owner);
             acknowledged.extend(survey.acknowledged);
@@ -203,11 +207,6 @@ impl<S: Store> Pipeline<S> {
         state
     }
 
-    fn acknowledgers(&self) -> Vec<Acknowledger> {
-        let streams = self.settings.streams.iter();
-        streams.map(|stream| Acknowledger::new(self.settings.redis.clone(), stream)).collect()
-    }
-
     /// A turn as the state's holder.
     fn hold(&mut self, state: State) -> End {
         let (out, readings) = sync_channel(READ_AHEAD);
@@ -219,8 +218,7 @@ impl<S: Store> Pipeline<S> {
             }
         }
         drop(out);
-        let acknowledgers = self.acknowledgers();
-        Holder::new(self, state, acknowledgers).run(&readings)
+        Holder::new(self, state).run(&readings)
     }
 }
 
@@ -233,7 +231,6 @@ fn behind(state: &State, producer: &str, acknowledged: u64) -> bool {
 struct Holder<'a, S> {
     pipeline: &'a mut Pipeline<S>,
     state: State,
-    acknowledgers: Vec<Acknowledger>,
     /// Per stream: was it read to its end since this turn began?
     caught_up: Vec<bool>,
     durable: Durable,
@@ -250,12 +247,11 @@ struct Durable {
 }
 
 impl<'a, S: Store> Holder<'a, S> {
-    fn new(pipeline: &'a mut Pipeline<S>, state: State, acknowledgers: Vec<Acknowledger>) -> Self {
-        let caught_up = vec![false; acknowledgers.len()];
+    fn new(pipeline: &'a mut Pipeline<S>, state: State) -> Self {
+        let caught_up = vec![false; pipeline.settings.streams.len()];
         Self {
             pipeline,
             state,
-            acknowledgers,
             caught_up,
             durable: Durable::default(),
             quarantine: Vec::new(),
@@ -300,19 +296,18 @@ impl<'a, S: Store> Holder<'a, S> {
 
     fn take(&mut self, place: usize, reading: Reading) {
         let own = &self.pipeline.own;
-        let stream = self.acknowledgers[place].stream();
+        let stream = self.pipeline.settings.streams[place].as_str();
         match reading {
-            Reading::Connected => {
+            Reading::Connected { newest } => {
                 own.redis_up.with_label_values(&[stream]).set(1.0);
                 own.redis_connections.with_label_values(&[stream]).inc();
+                if newest.unwrap_or_default() < self.state.streams[stream].cursor {
+                    self.regressed(place);
+                }
             }
             Reading::Disconnected(_) => own.redis_up.with_label_values(&[stream]).set(0.0),
             Reading::Idle => self.caught_up[place] = true,
-            Reading::Regressed => {
-                warn!(stream, "the stream is gone or was replaced; reading it from its start");
-                let stream = stream.to_owned();
-                self.state.stream_regressed(&stream);
-            }
+            Reading::Regressed => self.regressed(place),
             Reading::Entries { reply, to_the_end } => {
                 self.apply(place, &reply);
                 if to_the_end {
@@ -320,6 +315,12 @@ impl<'a, S: Store> Holder<'a, S> {
                 }
             }
         }
+    }
+
+    fn regressed(&mut self, place: usize) {
+        let stream = &self.pipeline.settings.streams[place];
+        warn!(stream, "the stream is gone, was replaced or lost its end; reading it from its start");
+        self.state.stream_regressed(stream);
     }
 
     fn apply(&mut self, place: usize, reply: &Value) {
@@ -341,11 +342,16 @@ impl<'a, S: Store> Holder<'a, S> {
         if self.state.series.hold_newborn(now_ms, hold_ms) {
             self.state.revision += 1;
         }
-        let fresh =
-            if self.durable.revision == Some(self.state.revision) { None } else { Some(self.commit()?) };
-        self.pipeline.own.is_durable_at(now_ms);
-        let owner = self.publish(now_ms);
-        if let Some(owner) = owner {
+        let changed = self.durable.revision != Some(self.state.revision);
+        let fresh = if changed { self.commit() } else { None };
+        let durable = fresh.is_some() || !changed;
+        if durable {
+            self.pipeline.own.is_durable_at(now_ms);
+        }
+        // Also when this commit failed: what was durable before still is, and the claim on the stream must not lapse.
+        if self.durable.revision.is_some()
+            && let Some(owner) = self.publish(now_ms)
+        {
             error!(
                 "the stream now belongs to the state {owner}; this exporter stops counting and begins again"
             );
@@ -356,7 +362,7 @@ impl<'a, S: Store> Holder<'a, S> {
         if let Some(checkpoint) = fresh {
             self.pipeline.served.set(Serving { leader: true, checkpoint: Some(checkpoint) });
         }
-        if self.is_caught_up() {
+        if durable && self.is_caught_up() {
             self.pipeline.own.set_ready(Ok(()));
         }
         None
@@ -407,7 +413,7 @@ impl<'a, S: Store> Holder<'a, S> {
     /// Tells Redis what is durable, and learns how far behind that is. Gives the owner if it is another.
     fn publish(&mut self, now_ms: u64) -> Option<String> {
         let id = self.state.id.to_string();
-        for (place, stream) in self.acknowledgers.iter_mut().enumerate() {
+        for (place, stream) in self.pipeline.acknowledgers.iter_mut().enumerate() {
             let cursor = self.durable.cursors[place];
             match stream.publish(&id, cursor, &self.durable.acknowledged[place]) {
                 Ok(Published::OwnedBy(owner)) => return Some(owner),
@@ -431,19 +437,20 @@ impl<'a, S: Store> Holder<'a, S> {
             let items = std::mem::take(&mut self.quarantine);
             warn!(items = items.len(), reason = items[0].reason, "events or batches were refused");
             // Counted already; the copy is a courtesy that a Redis in trouble may not be able to take.
-            let _ = self.acknowledgers[0].quarantine(&items);
+            let _ = self.pipeline.acknowledgers[0].quarantine(&items);
         }
     }
 
+    /// Forgets producers that have long been silent: in Redis first, for an acknowledgement that the state does not
+    /// know would look like another state's.
     fn forget_silent(&mut self, now_ms: u64) {
         let newest = self.state.streams.values().map(|stream| stream.floor.ms).max().unwrap_or(0);
-        let forgotten = self.state.forget_silent_producers(newest.min(now_ms));
-        if forgotten.is_empty() {
-            return;
-        }
-        info!(producers = forgotten.len(), "forgot producers that were silent for 30 days");
-        for stream in &mut self.acknowledgers {
-            let _ = stream.forget(&forgotten);
+        let silent = self.state.silent_producers(newest.min(now_ms));
+        if !silent.is_empty()
+            && self.pipeline.acknowledgers.iter_mut().all(|stream| stream.forget(&silent).is_ok())
+        {
+            info!(producers = silent.len(), "forgetting producers that were silent for 30 days");
+            self.state.forget_producers(&silent);
         }
     }
 }

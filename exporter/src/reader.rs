@@ -26,7 +26,10 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub enum Reading {
     /// A connection stands; what follows begins at the stream's start.
-    Connected,
+    Connected {
+        /// Id of the newest entry that the stream ever had; nothing if there is no stream.
+        newest: Option<EntryId>,
+    },
     /// Entries in their order.
     Entries {
         /// As Redis replied to `XREAD`; see [`entries`].
@@ -76,12 +79,12 @@ impl Reader {
     /// One connection's life. Breaks when nobody listens.
     fn session(&mut self) -> ControlFlow<()> {
         let error = match self.connect() {
-            Ok(mut connection) => {
+            Ok((mut connection, newest)) => {
                 if self.failing {
                     info!(stream = self.key, "Redis is back; reading from the stream's start");
                     self.failing = false;
                 }
-                self.tell(Reading::Connected)?;
+                self.tell(Reading::Connected { newest })?;
                 match self.read(&mut connection) {
                     Ok(broken) => return broken,
                     Err(error) => error,
@@ -96,11 +99,12 @@ impl Reader {
         self.tell(Reading::Disconnected(error.to_string()))
     }
 
-    fn connect(&self) -> RedisResult<Connection> {
-        let connection = self.client.get_connection_with_timeout(TIMEOUT)?;
+    fn connect(&self) -> RedisResult<(Connection, Option<EntryId>)> {
+        let mut connection = self.client.get_connection_with_timeout(TIMEOUT)?;
         connection.set_read_timeout(Some(BLOCK + TIMEOUT))?;
         connection.set_write_timeout(Some(TIMEOUT))?;
-        Ok(connection)
+        let newest = newest_id(&mut connection, &self.key)?;
+        Ok((connection, newest))
     }
 
     fn read(&self, connection: &mut Connection) -> RedisResult<ControlFlow<()>> {

@@ -5,6 +5,7 @@
 //! adding one to it allocates nothing.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ const OTHER_ID: ValueId = 0;
 /// The open domains, in the order in which a checkpoint lists their values: a new one goes last.
 const OPEN: [Domain; 5] =
     [Domain::Model, Domain::Route, Domain::ClientIp, Domain::ErrorType, Domain::AppInstance];
+/// A status code is its own number in every build, so checkpoints need not list these.
+static STATUS_CODES: LazyLock<Vec<String>> = LazyLock::new(|| Domain::StatusCode.values());
 /// Most values that are remembered for one open domain; beyond it every new one is [`OTHER`].
 const MAX_SYMBOLS: usize = 20_000;
 
@@ -161,11 +164,16 @@ impl Default for SeriesStore {
             families: FAMILIES.iter().map(FamilySeries::new).collect(),
             open: OPEN.iter().map(|_| Symbols::default()).collect(),
             closed: labels()
-                .filter(|domain| !domain.is_open())
+                .filter(|&domain| is_listed(domain))
                 .map(|domain| (domain_name(domain), domain.values()))
                 .collect(),
         }
     }
+}
+
+/// Whether a checkpoint lists this domain's values, so that a later build can tell how they were numbered.
+fn is_listed(domain: Domain) -> bool {
+    !domain.is_open() && domain != Domain::StatusCode
 }
 
 fn domain_name(domain: Domain) -> String {
@@ -289,6 +297,9 @@ impl SeriesStore {
     }
 
     fn table(&self, domain: Domain) -> Table<'_> {
+        if domain == Domain::StatusCode {
+            return Table::Closed(&STATUS_CODES);
+        }
         match open_place(domain) {
             Some(place) => Table::Open(&self.open[place]),
             None => Table::Closed(self.closed.get(&domain_name(domain)).map_or(&[], Vec::as_slice)),
@@ -328,7 +339,8 @@ impl SeriesStore {
 
     /// Rewrites the closed label values of `old` in the numbering of `fresh`; false if one is no more.
     fn renumber(&self, old: &mut FamilySeries, row: &Family, fresh: &Self) -> bool {
-        for (at, &(_, domain)) in row.labels.iter().enumerate().filter(|(_, (_, domain))| !domain.is_open()) {
+        for (at, &(_, domain)) in row.labels.iter().enumerate().filter(|(_, (_, domain))| is_listed(*domain))
+        {
             let name = domain_name(domain);
             let (then, now) = (self.closed.get(&name), &fresh.closed[&name]);
             if then == Some(now) {

@@ -159,20 +159,18 @@ impl State {
         }
     }
 
-    /// Forgets producers that have long been silent, by the stream's clock, and returns their ids.
-    pub fn forget_silent_producers(&mut self, stream_now_ms: u64) -> Vec<String> {
+    /// Producers that have sent nothing for 30 days, by the stream's clock.
+    pub fn silent_producers(&self, stream_now_ms: u64) -> Vec<String> {
         let silent = |producer: &Producer| producer.last_entry_ms + PRODUCER_KEPT_MS < stream_now_ms;
-        let forgotten: Vec<String> = self
-            .producers
-            .iter()
-            .filter(|(_, producer)| silent(producer))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in &forgotten {
-            self.producers.remove(id);
-            self.revision += 1;
+        self.producers.iter().filter(|(_, producer)| silent(producer)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Forgets these producers.
+    pub fn forget_producers(&mut self, producers: &[String]) {
+        for producer in producers {
+            self.producers.remove(producer);
         }
-        forgotten
+        self.revision += 1;
     }
 
     /// The instance of this name, heard of at `t_ms`; instances long silent make room.
