@@ -287,7 +287,7 @@ sample_analysis() {
   local answer status
   answer=$(curl --silent --show-error --noproxy '*' --max-time 60 --write-out '\n%{http_code}' \
     --header 'content-type: application/json' \
-    --data '{"prompt":"Which is the largest planet of the solar system?","task_type":"basic"}' \
+    --data '{"prompt":"How do I roll out a change safely?","task_type":"basic"}' \
     "$(url_of app)/api/v1/generate" 2>&1) || die "the sample analysis got no answer: $answer"
   status=${answer##*$'\n'}
   answer=${answer%$'\n'*}
@@ -424,7 +424,7 @@ start() {
   if [[ $RUN_DIR != "$ROOT/run" ]]; then here="TECHSAPO_RUN_DIR=$RUN_DIR "; fi
   cat <<DONE
 
-  ask:     curl -s $(url_of app)/api/v1/generate -H 'content-type: application/json' -d '{"prompt":"Why is the sky blue?","task_type":"basic"}'
+  ask:     curl -s $(url_of app)/api/v1/generate -H 'content-type: application/json' -d '{"prompt":"How do I roll out a change safely?","task_type":"basic"}'
   count:   curl -s $(url_of prometheus)/api/v1/query --data-urlencode 'query=sum($COUNTER)'
   state:   $here./scripts/start-monitoring.sh --status
   stop:    $here./scripts/start-monitoring.sh --stop

@@ -2,8 +2,13 @@
 //! confidence, and states what happened as events. `main.rs` joins the rooms; see ARCHITECTURE.md.
 
 pub mod analysis;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod facts;
 pub mod http;
+pub mod logs;
 pub mod providers;
 pub mod runtime;
+pub mod service;
 pub mod telemetry;

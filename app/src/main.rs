@@ -1,2 +1,94 @@
-//! Stub.
-fn main() {}
+//! `techsapo`: arguments → settings → log → listener → journal → serve → drain.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use techsapo_app::cli::Args;
+use techsapo_app::config::{self, ConfigError, Settings};
+use techsapo_app::logs;
+use techsapo_app::service::{self, StartError};
+use techsapo_app::telemetry::{Telemetry, TelemetryError, TelemetrySettings};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Its figures are what `runtime` samples.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How long a look at Redis that was under way at the end may take; nobody needs its answer any more.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
+/// Why the process ends badly.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+fn main() -> ExitCode {
+    match run(&Args::read()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("techsapo: {failure}");
+            ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let env: BTreeMap<_, _> = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
+    let loaded = config::load(args.config_file(), &env)?;
+    if args.print_config {
+        return Ok(write!(std::io::stdout(), "{}", loaded.to_toml())?);
+    }
+    if args.check {
+        loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
+        return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
+    }
+    logs::start(&loaded.settings.log);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    serve(loaded.settings)
+}
+
+fn serve(settings: Settings) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let deadline = settings.shutdown.deadline;
+    let stop = {
+        let _context = runtime.enter();
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+    };
+    // The address first: an app that cannot serve leaves no journal behind.
+    let listener = runtime.block_on(service::listen(settings.listen))?;
+    let telemetry = Telemetry::start(&telemetry_settings(&settings))?;
+    let served = runtime.block_on(service::serve(settings, listener, telemetry.recorder(), stop));
+    // Whatever could still state a fact ends before the facts are sent off.
+    runtime.shutdown_timeout(STRAGGLERS);
+    telemetry.shutdown(deadline);
+    tracing::info!("Stopped");
+    Ok(served?)
+}
+
+fn telemetry_settings(settings: &Settings) -> TelemetrySettings {
+    TelemetrySettings {
+        journal_dir: settings.journal.dir.clone(),
+        journal_bytes: settings.journal.max_bytes,
+        redis_url: settings.redis.url.clone(),
+        streams: settings.redis.streams.clone(),
+    }
+}

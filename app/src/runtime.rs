@@ -1,1 +1,117 @@
-//! Not written yet.
+//! What this instance holds at the moment, and how late its scheduler is: sampled for the exporter.
+//!
+//! The heap's figures are the allocator's own (jemalloc): resident and allocated bytes. There is no garbage collector,
+//! so no event of one is ever written.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use techsapo_shared::event::{ConnectionCount, Event, EventLoopLag, QueueLength, RuntimeSample};
+use techsapo_shared::labels::{ConnectionType, QueueName};
+use tikv_jemalloc_ctl::{epoch, stats};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::http::{Admission, OpenConnections};
+use crate::telemetry::Recorder;
+
+/// How often a sample is recorded.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// How often lateness is measured.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes samples of this instance.
+#[derive(Clone)]
+pub struct Sampler {
+    instance: Arc<str>,
+    recorder: Recorder,
+    connections: OpenConnections,
+    admission: Arc<Admission>,
+}
+
+impl Sampler {
+    /// A sampler of the instance with this name.
+    pub fn new(
+        instance: &str,
+        recorder: Recorder,
+        connections: OpenConnections,
+        admission: Arc<Admission>,
+    ) -> Self {
+        Self { instance: Arc::from(instance), recorder, connections, admission }
+    }
+
+    /// The instance's name in measurements.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// What the instance holds now. Stores that it does not have yet are left out.
+    pub fn sample(&self) -> RuntimeSample<'static> {
+        let heap = Heap::now();
+        RuntimeSample {
+            t: clock::unix_ms(),
+            app_instance: Cow::Owned(self.instance.to_string()),
+            resident_bytes: resident_bytes().unwrap_or(heap.resident_bytes),
+            heap_total_bytes: heap.resident_bytes,
+            heap_used_bytes: heap.allocated_bytes,
+            connections: vec![ConnectionCount {
+                connection_type: ConnectionType::Http,
+                open: self.connections.count(),
+            }],
+            queues: vec![
+                QueueLength { queue_name: QueueName::Journal, length: self.recorder.pending_events() },
+                QueueLength { queue_name: QueueName::Analysis, length: self.admission.waiting() as u64 },
+            ],
+            journal: Some(self.recorder.sample()),
+            ..RuntimeSample::default()
+        }
+    }
+
+    /// Records a sample every five seconds, for ever.
+    pub async fn record_samples(self) {
+        loop {
+            self.recorder.record(&Event::RuntimeSample(self.sample()));
+            tokio::time::sleep(SAMPLE_EVERY).await;
+        }
+    }
+
+    /// Records every second how late a timer fired, for ever. tokio's timers have a grain of a millisecond, so that an
+    /// idle instance shows one or two.
+    pub async fn record_lag(self) {
+        loop {
+            let due = Instant::now() + LAG_EVERY;
+            tokio::time::sleep_until(due).await;
+            self.recorder.record(&Event::EventLoopLag(EventLoopLag {
+                t: clock::unix_ms(),
+                app_instance: Cow::Borrowed(&self.instance),
+                lag_us: clock::micros(due.elapsed()),
+            }));
+        }
+    }
+}
+
+/// The allocator's figures.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heap {
+    resident_bytes: u64,
+    allocated_bytes: u64,
+}
+
+impl Heap {
+    fn now() -> Self {
+        // The figures stand still until the epoch is advanced.
+        let _ = epoch::advance();
+        Self {
+            resident_bytes: stats::resident::read().unwrap_or(0) as u64,
+            allocated_bytes: stats::allocated::read().unwrap_or(0) as u64,
+        }
+    }
+}
+
+/// Resident memory of this process; nothing where the system does not say it in Linux' way.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}

@@ -60,10 +60,10 @@ impl AppSetup {
 /// A running app.
 #[derive(Debug)]
 pub struct App {
-    setup: AppSetup,
-    port: u16,
-    /// The process itself.
+    /// The process itself. First of the fields, so that it ends before its folder is deleted.
     pub process: Process,
+    port: u16,
+    setup: AppSetup,
 }
 
 /// A successful answer to `POST /api/v1/generate`.
@@ -80,7 +80,8 @@ impl App {
             .set("TECHSAPO_REDIS_URL", &redis.url())
             .set("TECHSAPO_JOURNAL_DIR", &journal)
             .set("TECHSAPO_SIMULATED_LATENCY", "5ms")
-            .set("TECHSAPO_SIMULATED_FAILURE_RATE", "0")
+            .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "2ms")
+            .set("TECHSAPO_LOG_FORMAT", "text")
     }
 
     /// Its address, `http://127.0.0.1:<port>`.
@@ -147,20 +148,20 @@ impl Generated {
     /// What it cost, in nano-dollars.
     ///
     /// # Panics
-    /// When the answer does not say.
+    /// When the answer does not say, or not the same in dollars.
     pub fn cost_nanousd(&self) -> u64 {
-        let usd = self.0["wall_bounce_analysis"]["total_cost"].as_f64().expect("total_cost is a number");
-        // Far below 2⁵³ nano-dollars, so that the nearest whole one is the exact one.
-        (usd * 1e9).round() as u64
+        let analysis = &self.0["wall_bounce_analysis"];
+        let exact = analysis["total_cost_nanousd"].as_u64().expect("total_cost_nanousd is a number");
+        assert_eq!(analysis["total_cost"].as_f64(), Some(exact as f64 / 1e9), "total_cost");
+        exact
     }
 
-    /// The providers that took part.
+    /// Every call to a provider, as the answer lists them.
     ///
     /// # Panics
-    /// When the answer does not say.
-    pub fn providers(&self) -> Vec<&str> {
-        let votes = self.0["wall_bounce_analysis"]["llm_votes"].as_array().expect("llm_votes is a list");
-        votes.iter().map(|vote| vote["provider"].as_str().expect("provider is a string")).collect()
+    /// When the answer does not.
+    pub fn calls(&self) -> &[Value] {
+        self.0["wall_bounce_analysis"]["llm_votes"].as_array().expect("llm_votes is a list")
     }
 
     /// Confidence in the answer, 0 to 1.

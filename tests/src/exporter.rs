@@ -14,6 +14,8 @@ use crate::{Exposition, Process, Producer, RedisServer, binaries, free_port, wai
 pub struct ExporterSetup {
     redis_url: String,
     birth_hold: String,
+    listen: Option<String>,
+    apps: Vec<String>,
     further_flags: Vec<String>,
     checkpoints: PathBuf,
     folder: Arc<TempDir>,
@@ -28,8 +30,9 @@ impl ExporterSetup {
 
     /// Polls the status of the app at this address; again for a further app.
     #[must_use]
-    pub fn app(self, url: &str) -> Self {
-        self.flag("--app.url", url)
+    pub fn app(mut self, url: &str) -> Self {
+        self.apps.push(url.to_owned());
+        self
     }
 
     /// Keeps at most this many series per family.
@@ -42,6 +45,13 @@ impl ExporterSetup {
     #[must_use]
     pub fn birth_hold(mut self, duration: &str) -> Self {
         duration.clone_into(&mut self.birth_hold);
+        self
+    }
+
+    /// Listens here instead of on a free port.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen = Some(address.to_owned());
         self
     }
 
@@ -80,7 +90,8 @@ impl ExporterSetup {
 
     fn process(&self, port: u16) -> Process {
         let mut command = Command::new(binaries::path_of("techsapo-exporter"));
-        command.args(["--web.listen-address", &format!("127.0.0.1:{port}")]);
+        let listen = self.listen.clone().unwrap_or_else(|| format!("127.0.0.1:{port}"));
+        command.args(["--web.listen-address", &listen]);
         command.args([
             "--redis.url",
             &self.redis_url,
@@ -89,6 +100,9 @@ impl ExporterSetup {
             "--log.level",
             "info",
         ]);
+        // Without an app of its own it polls none: the default address may be somebody else's.
+        let apps = if self.apps.is_empty() { "none".to_owned() } else { self.apps.join(",") };
+        command.args(["--app.url", &apps]);
         command.arg("--checkpoint.dir").arg(&self.checkpoints).args(&self.further_flags);
         Process::start("exporter", self.folder.path(), command.current_dir(self.folder.path()))
     }
@@ -97,10 +111,10 @@ impl ExporterSetup {
 /// A running exporter.
 #[derive(Debug)]
 pub struct Exporter {
-    setup: ExporterSetup,
-    port: u16,
-    /// The process itself.
+    /// The process itself. First of the fields, so that it ends before its folder is deleted.
     pub process: Process,
+    port: u16,
+    setup: ExporterSetup,
 }
 
 impl Exporter {
@@ -110,6 +124,8 @@ impl Exporter {
         ExporterSetup {
             redis_url: redis.url(),
             birth_hold: "0s".to_owned(),
+            listen: None,
+            apps: Vec::new(),
             further_flags: Vec::new(),
             checkpoints: folder.path().join("checkpoints"),
             folder: Arc::new(folder),

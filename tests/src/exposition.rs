@@ -340,7 +340,8 @@ mod tests {
         let page = page.to_owned();
         let panic =
             std::panic::catch_unwind(|| Exposition::parse(&page)).expect_err("the page should be refused");
-        panic.downcast_ref::<String>().cloned().unwrap_or_default()
+        let literal = panic.downcast_ref::<&str>().map(|&text| text.to_owned());
+        panic.downcast_ref::<String>().cloned().or(literal).unwrap()
     }
 
     #[test]

@@ -12,9 +12,10 @@ use crate::{Process, free_port, wait};
 /// A Prometheus that scrapes some targets four times a second.
 #[derive(Debug)]
 pub struct Prometheus {
-    port: u16,
+    // First of the fields, so that it ends before its folder is deleted.
     _process: Process,
     _folder: TempDir,
+    port: u16,
 }
 
 impl Prometheus {

@@ -11,10 +11,10 @@ use crate::{Process, free_port, wait};
 /// A Redis server of a test's own. Without options it keeps nothing on disk: killed, it forgets everything.
 #[derive(Debug)]
 pub struct RedisServer {
-    port: u16,
-    folder: TempDir,
-    options: Vec<String>,
     process: Option<Process>,
+    port: u16,
+    options: Vec<String>,
+    folder: TempDir,
 }
 
 impl RedisServer {

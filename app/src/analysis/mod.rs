@@ -1,1 +1,316 @@
-//! Not written yet.
+//! The use case: ask several providers the same question, compare their answers, decide.
+//!
+//! [`Analyzer::plan`] checks what is asked for against what there is; [`Analyzer::analyze`] asks and returns a
+//! [`Report`] of everything that happened, also when nothing came of it. Nothing here knows HTTP or measuring.
+//!
+//! * [`agreement`]: how alike two answers are.
+//! * `fanout`: asks, in parallel or in turn, within the deadline.
+//! * `verdict`: consensus, confidence, and whose answer is returned.
+
+pub mod agreement;
+mod fanout;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use techsapo_shared::labels::{Provider as Name, Status, TaskType};
+
+use crate::providers::{Completion, Provider, ProviderError};
+pub use verdict::{Pair, Verdict};
+
+/// Longest chain of calls that can be asked for in sequential mode.
+pub const MAX_DEPTH: usize = 5;
+
+/// How many answers a tier needs at least.
+pub fn answers_needed(task_type: TaskType) -> usize {
+    match task_type {
+        TaskType::Basic => 2,
+        TaskType::Premium => 3,
+        TaskType::Critical => 4,
+    }
+}
+
+/// How the providers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All at once, independently.
+    Parallel,
+    /// One after another, each seeing the answer before it.
+    Sequential {
+        /// How many are asked; fewer than the tier needs is raised to that. When it exceeds the providers, the first
+        /// is asked again.
+        depth: Option<usize>,
+    },
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The question itself.
+    pub prompt: String,
+    /// How demanding it is.
+    pub task_type: TaskType,
+    /// How the providers are asked.
+    pub mode: Mode,
+    /// The models to ask, and no others; empty: the analyzer chooses.
+    pub models: Vec<String>,
+}
+
+/// Why a question cannot be asked as it was put.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No provider has this model.
+    #[error("no provider has the model {model:?}; there are {}", known.join(", "))]
+    UnknownModel {
+        /// What was asked for.
+        model: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A model was named twice.
+    #[error("the model {0:?} is named twice")]
+    RepeatedModel(String),
+    /// Fewer models than answers needed.
+    #[error("this tier needs at least {needed} models, {available} can be asked")]
+    TooFew {
+        /// Answers needed.
+        needed: usize,
+        /// Models to be had.
+        available: usize,
+    },
+}
+
+/// One model of one provider.
+#[derive(Clone)]
+struct Target {
+    provider: Arc<dyn Provider>,
+    model: String,
+}
+
+/// A question, and who will be asked.
+pub struct Plan {
+    question: Question,
+    needed: usize,
+    asked: Vec<Target>,
+    /// Who is asked instead when one of those fails.
+    spares: Vec<Target>,
+}
+
+/// Why a call brought no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It took longer than a call may take, or than was left of the analysis' time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The provider failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}
+
+impl CallError {
+    /// What kind of failure it is, in one word for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::Provider(error) => error.kind(),
+        }
+    }
+}
+
+/// One finished call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Who was asked.
+    pub provider: Name,
+    /// The model that served, or that was asked when none did.
+    pub model: String,
+    /// When it ended, Unix milliseconds.
+    pub ended_ms: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// What came of it.
+    pub result: Result<Completion, CallError>,
+}
+
+impl Call {
+    /// How it ended.
+    pub fn status(&self) -> Status {
+        match self.result {
+            Ok(_) => Status::Success,
+            Err(CallError::Timeout(_)) => Status::Timeout,
+            Err(CallError::Provider(_)) => Status::Error,
+        }
+    }
+
+    /// What it costs.
+    pub fn cost_nanousd(&self) -> u64 {
+        self.result.as_ref().map_or(0, |completion| completion.cost_nanousd)
+    }
+}
+
+/// Everything that happened in one analysis.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How demanding the question was.
+    pub task_type: TaskType,
+    /// How the providers were asked.
+    pub mode: Mode,
+    /// Answers that were needed.
+    pub needed: usize,
+    /// Every call, in the order of asking.
+    pub calls: Vec<Call>,
+    /// What the answers say together.
+    pub verdict: Verdict,
+    /// Index in `calls` of the answer that is returned; or why none is.
+    pub outcome: Result<usize, Failure>,
+    /// When it ended, Unix milliseconds.
+    pub ended_ms: u64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Why an analysis returned nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Too few providers answered.
+    NotEnoughAnswers,
+    /// Too few had answered when the time was over.
+    DeadlineExceeded,
+}
+
+impl Report {
+    /// The calls that brought an answer.
+    pub fn answered(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| call.result.is_ok())
+    }
+
+    /// The call whose answer is returned, with that answer.
+    pub fn chosen(&self) -> Option<(&Call, &Completion)> {
+        let call = self.calls.get(self.outcome.ok()?)?;
+        Some((call, call.result.as_ref().ok()?))
+    }
+
+    /// What all calls cost together.
+    pub fn total_cost_nanousd(&self) -> u64 {
+        self.calls.iter().map(Call::cost_nanousd).sum()
+    }
+
+    /// How it ended.
+    pub fn status(&self) -> Status {
+        match self.outcome {
+            Ok(_) => Status::Success,
+            Err(Failure::NotEnoughAnswers) => Status::Error,
+            Err(Failure::DeadlineExceeded) => Status::Timeout,
+        }
+    }
+}
+
+/// Asks providers and compares what they say.
+pub struct Analyzer {
+    providers: Vec<Arc<dyn Provider>>,
+    limits: Limits,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// One call.
+    pub call: Duration,
+    /// A whole analysis.
+    pub analysis: Duration,
+}
+
+impl Analyzer {
+    /// An analyzer that asks these providers, the preferred ones first.
+    pub fn new(providers: Vec<Arc<dyn Provider>>, limits: Limits) -> Self {
+        Self { providers, limits }
+    }
+
+    /// Whom it can ask, the preferred ones first.
+    pub fn providers(&self) -> impl Iterator<Item = &dyn Provider> {
+        self.providers.iter().map(AsRef::as_ref)
+    }
+
+    /// Decides whom to ask.
+    ///
+    /// # Errors
+    /// Says why the question cannot be asked as it was put.
+    pub fn plan(&self, question: Question) -> Result<Plan, PlanError> {
+        let needed = answers_needed(question.task_type);
+        let mut candidates = self.candidates(&question.models)?;
+        if candidates.len() < needed {
+            return Err(PlanError::TooFew { needed, available: candidates.len() });
+        }
+        let wanted = match question.mode {
+            _ if !question.models.is_empty() => candidates.len(),
+            Mode::Sequential { depth: Some(depth) } => depth.clamp(needed, MAX_DEPTH),
+            Mode::Sequential { depth: None } | Mode::Parallel => needed,
+        };
+        let spares = candidates.split_off(wanted.min(candidates.len()));
+        let asked = candidates.iter().cycle().take(wanted).cloned().collect();
+        Ok(Plan { question, needed, asked, spares })
+    }
+
+    /// The named models, or every provider's preferred one.
+    fn candidates(&self, models: &[String]) -> Result<Vec<Target>, PlanError> {
+        let every = || {
+            self.providers.iter().flat_map(|provider| provider.models().iter().map(move |m| (provider, m)))
+        };
+        let target = |(provider, model): (&Arc<dyn Provider>, &String)| Target {
+            provider: Arc::clone(provider),
+            model: model.clone(),
+        };
+        if models.is_empty() {
+            let preferred =
+                self.providers.iter().filter_map(|provider| Some((provider, provider.models().first()?)));
+            return Ok(preferred.map(target).collect());
+        }
+        models
+            .iter()
+            .enumerate()
+            .map(|(index, model)| {
+                if models[..index].contains(model) {
+                    return Err(PlanError::RepeatedModel(model.clone()));
+                }
+                every().find(|(_, known)| *known == model).map(target).ok_or_else(|| {
+                    PlanError::UnknownModel {
+                        model: model.clone(),
+                        known: every().map(|(_, known)| known.clone()).collect(),
+                    }
+                })
+            })
+            .collect()
+    }
+
+    /// Asks, compares, decides. Ends within the analysis' time, whatever the providers do.
+    pub async fn analyze(&self, plan: Plan) -> Report {
+        let started = Instant::now();
+        let Plan { question, needed, asked, spares } = plan;
+        let clock = fanout::Clock { started, limits: self.limits };
+        let calls = match question.mode {
+            Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock).await,
+            Mode::Sequential { .. } => fanout::sequential(&question, &asked, &spares, clock).await,
+        };
+        let verdict = Verdict::of(&calls);
+        let answered = calls.iter().filter(|call| call.result.is_ok()).count();
+        let outcome = match verdict.chosen {
+            Some(chosen) if answered >= needed => Ok(chosen),
+            _ if clock.left().is_zero() => Err(Failure::DeadlineExceeded),
+            _ => Err(Failure::NotEnoughAnswers),
+        };
+        Report {
+            task_type: question.task_type,
+            mode: question.mode,
+            needed,
+            calls,
+            verdict,
+            outcome,
+            ended_ms: crate::clock::unix_ms(),
+            duration: started.elapsed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

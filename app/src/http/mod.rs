@@ -1,1 +1,99 @@
-//! Not written yet.
+//! The HTTP door: routes, what they take and give, and the rules that hold for all of them.
+//!
+//! Every response passes, from the inside out, through `request_id` (a request has an id; an error has one shape) and
+//! `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
+
+mod admission;
+mod body;
+mod error;
+mod exporter;
+mod form;
+mod generate;
+mod health;
+mod observe;
+mod request_id;
+mod server;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Json};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use techsapo_shared::event::Event;
+use techsapo_shared::labels::RouteKind;
+
+pub use admission::Admission;
+pub use exporter::ExporterClient;
+pub use generate::Pseudonyms;
+pub use health::HealthChecks;
+pub use server::{OpenConnections, Server};
+
+use crate::analysis::Analyzer;
+use crate::config::Settings;
+use crate::runtime::Sampler;
+use crate::telemetry::Recorder;
+use error::ApiError;
+
+/// What the handlers work with.
+pub struct App {
+    /// All settings.
+    pub settings: Settings,
+    /// Makes analyses.
+    pub analyzer: Analyzer,
+    /// Decides how many analyses run at once.
+    pub admission: Arc<Admission>,
+    /// Takes facts.
+    pub recorder: Recorder,
+    /// Says what this instance holds at the moment.
+    pub sampler: Sampler,
+    /// Asks the exporter.
+    pub exporter: ExporterClient,
+    /// Knows who is there.
+    pub health: HealthChecks,
+    /// Names for users that tell nothing about them.
+    pub pseudonyms: Pseudonyms,
+    /// When this instance began.
+    pub started: Instant,
+}
+
+/// Paths that tell how things are; everything else under [`API`] does what the product is for.
+const PROBES: [&str; 5] = ["/health", "/api/v1/health", "/ping", "/metrics", "/internal/status"];
+/// Where the API's paths begin.
+const API: &str = "/api/v1/";
+/// The route of a request that matched none.
+const UNMATCHED: &str = "unmatched";
+
+/// All routes with what holds for each.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/api/v1/generate", post(generate::generate))
+        .route("/api/v1/health", get(health::detail))
+        .route("/health", get(health::basic))
+        .route("/ping", get(async || "pong"))
+        .route("/metrics", get(exporter::metrics))
+        .route("/internal/status", get(status))
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn(request_id::identify))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::observe))
+        .with_state(app)
+}
+
+/// What kind of route a template is.
+fn route_kind(route: &str) -> RouteKind {
+    if PROBES.contains(&route) {
+        RouteKind::Probe
+    } else if route.starts_with(API) {
+        RouteKind::Api
+    } else {
+        RouteKind::Page
+    }
+}
+
+/// `GET /internal/status`: what this instance holds now, for the exporter, also while Redis is away.
+async fn status(State(app): State<Arc<App>>) -> impl IntoResponse {
+    Json(Event::RuntimeSample(app.sampler.sample()))
+}

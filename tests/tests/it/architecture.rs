@@ -63,7 +63,11 @@ fn code(path: &Path) -> String {
 
 fn dependencies(manifest: &str, table: &str) -> Vec<String> {
     let manifest: toml::Table = read(manifest).parse().unwrap();
-    manifest.get(table).and_then(toml::Value::as_table).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+    manifest
+        .get(table)
+        .and_then(toml::Value::as_table)
+        .map(|table| table.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 /// Families that the generated list of metrics names.
@@ -98,11 +102,17 @@ fn members_depend_on_what_they_may() {
     for (member, never) in [("app", "techsapo-exporter"), ("exporter", "techsapo")] {
         for table in ["dependencies", "dev-dependencies"] {
             let found = dependencies(&format!("{member}/Cargo.toml"), table);
-            assert!(!found.iter().any(|name| name == never), "{member} depends on {never}: they meet at the stream");
+            assert!(
+                !found.iter().any(|name| name == never),
+                "{member} depends on {never}: they meet at the stream"
+            );
         }
     }
     let contract = dependencies("shared/Cargo.toml", "dependencies");
-    assert!(contract.iter().all(|name| !RUNTIME.contains(&name.as_str())), "a contract has no runtime: {contract:?}");
+    assert!(
+        contract.iter().all(|name| !RUNTIME.contains(&name.as_str())),
+        "a contract has no runtime: {contract:?}"
+    );
 }
 
 #[test]
@@ -125,7 +135,8 @@ fn every_source_says_first_what_it_is_for() {
 #[test]
 fn nothing_is_left_for_later() {
     // Written apart, so that this file does not hold what it looks for.
-    let words = [["todo", "!("], ["unimplemented", "!("], ["#[", "ignore"], ["FIX", "ME"], ["dbg", "!("]].map(|word| word.concat());
+    let words = [["todo", "!("], ["unimplemented", "!("], ["#[", "ignore"], ["FIX", "ME"], ["dbg", "!("]]
+        .map(|word| word.concat());
     for path in sources() {
         let text = read(&path);
         let left: Vec<_> = words.iter().filter(|word| text.contains(word.as_str())).collect();
@@ -140,7 +151,8 @@ fn no_file_knows_the_machine_it_was_written_on() {
     if root.components().count() > 2 {
         paths.push(format!("{}/", root.display()));
     }
-    let kinds = ["rs", "toml", "md", "sh", "yml", "yaml", "json", "js", "conf", "cnf", "sql", "service", "py"];
+    let kinds =
+        ["rs", "toml", "md", "sh", "yml", "yaml", "json", "js", "conf", "cnf", "sql", "service", "py"];
     for path in kinds.iter().flat_map(|kind| files("", kind)) {
         let text = read(&path);
         let found: Vec<_> = paths.iter().filter(|place| text.contains(place.as_str())).collect();
@@ -149,7 +161,14 @@ fn no_file_knows_the_machine_it_was_written_on() {
 }
 
 /// Names that look like a metric's and are none.
-const NO_METRICS: &[&str] = &["techsapo_app", "techsapo_exporter", "techsapo_shared", "techsapo_tests", "techsapo_audit", "techsapo_backend"];
+const NO_METRICS: &[&str] = &[
+    "techsapo_app",
+    "techsapo_exporter",
+    "techsapo_shared",
+    "techsapo_tests",
+    "techsapo_audit",
+    "techsapo_backend",
+];
 
 #[test]
 fn documents_and_rules_name_only_metrics_that_exist() {
@@ -157,7 +176,10 @@ fn documents_and_rules_name_only_metrics_that_exist() {
     let exists = |name: &str| {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         let is_prefix = name.ends_with('_') && metrics.iter().any(|metric| metric.starts_with(name));
-        is_prefix || metrics.contains(name) || base.is_some_and(|base| metrics.contains(base)) || NO_METRICS.contains(&name)
+        is_prefix
+            || metrics.contains(name)
+            || base.is_some_and(|base| metrics.contains(base))
+            || NO_METRICS.contains(&name)
     };
     let texts = ["md", "yml", "yaml", "json", "sh"].iter().flat_map(|kind| files("", kind));
     let mut unknown = Vec::new();

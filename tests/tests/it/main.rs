@@ -1,4 +1,5 @@
 //! Tests on real servers, in one binary so that they link once.
+#![allow(clippy::unwrap_used)] // What goes wrong here fails the test, and that is what a panic does.
 
 mod architecture;
 mod end_to_end;

@@ -44,7 +44,7 @@ const BEHIND: u64 = 1 << 20;
 
 /// Why an earlier run's file is not drained.
 #[derive(Debug, thiserror::Error)]
-pub enum UnusableFile {
+pub(super) enum UnusableFile {
     /// Its run is still alive.
     #[error("its run is still alive")]
     InUse,
@@ -225,7 +225,7 @@ impl RunFile {
 
     /// Appends the event in `draft`, or counts it as dropped. Makes no system call unless another thread is appending
     /// at this very moment and takes unusually long.
-    pub(crate) fn append(&self, draft: &mut Draft) {
+    pub(super) fn append(&self, draft: &mut Draft) {
         if draft.event_bytes() > self.max_event_bytes() {
             self.oversized.fetch_add(1, Ordering::Relaxed);
             self.header().add_dropped(1);
@@ -427,6 +427,12 @@ impl RunFile {
             let in_file = |at: u64| (HEADER_BYTES + at as usize).min(exists);
             in_file(piece.start)..in_file(piece.end)
         })
+    }
+
+    /// The oldest head that a power loss can leave.
+    #[cfg(test)]
+    pub(super) fn durable_head(&self) -> u64 {
+        self.reusable.load(Ordering::Acquire)
     }
 
     fn header(&self) -> Header<'_> {

@@ -49,7 +49,7 @@ pub(super) struct Identity {
 
 /// Why a file's header cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
+pub(super) enum HeaderError {
     /// Too short, no magic, or a checksum that does not match.
     #[error("its header is damaged")]
     Damaged,

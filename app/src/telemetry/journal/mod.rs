@@ -4,10 +4,8 @@
 //! drained under their own producer ids and then deleted. The folder is locked: a second process on it would take
 //! this run's file for one that was left behind.
 //!
-//! * [`mapping`]: the only `unsafe`: a file as a slice of atomic words.
-//! * [`ring`]: records, and how they are found again.
-//! * [`header`]: the first page of a file.
-//! * [`file`]: appending, reading, freeing, recovering.
+//! Inside: `mapping` (the only `unsafe`: a file as a slice of atomic words), `ring` (records, and how they are found
+//! again), `header` (the first page of a file), `file` (appending, reading, freeing, recovering).
 
 mod file;
 mod header;
@@ -40,7 +38,7 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The folder cannot be made or listed, or nothing can be written in it.
-    #[error("the journal's folder {} cannot be used", folder.display())]
+    #[error("the journal's folder {} (journal.dir) cannot be used", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -49,15 +47,15 @@ pub enum JournalError {
     },
     /// Another process has it.
     #[error(
-        "the journal's folder {} is in use by another process; every instance needs a folder of its own",
+        "the journal's folder {} (journal.dir) is in use by another process; every instance needs its own",
         .0.display()
     )]
     InUse(PathBuf),
     /// The size asked for is too small.
-    #[error("a journal of {0} bytes is too small; it needs at least {MIN_BYTES}")]
+    #[error("a journal of {0} bytes (journal.max_bytes) is too small; it needs at least {MIN_BYTES}")]
     TooSmall(u64),
     /// This run's file cannot be made.
-    #[error("a journal of {bytes} bytes cannot be set up in {}", folder.display())]
+    #[error("a journal of {bytes} bytes (journal.max_bytes) cannot be set up in {}", folder.display())]
     Create {
         /// The folder.
         folder: PathBuf,

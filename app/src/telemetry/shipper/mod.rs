@@ -5,14 +5,12 @@
 //! stream's size), then the batches; its replies are settled before the next round. Whatever goes wrong, the thread
 //! drops the connection and begins again from what is acknowledged.
 //!
-//! * [`shipment`]: what to send, and from where again: pure.
-//! * [`link`]: Redis.
+//! [`shipment`] decides what to send, and from where again; it is pure. The module `link` is the door to Redis.
 
 mod link;
 pub mod shipment;
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{
         Arc,
@@ -156,7 +154,7 @@ impl Shipper {
             if left.is_zero() || !self.sources.iter().any(Source::pending) {
                 break;
             }
-            std::thread::sleep(wait.min(left));
+            std::thread::sleep(wait.min(left).min(self.pace.poll));
         }
         let left = self.journal.pending_events();
         if left > 0 {
@@ -404,7 +402,8 @@ impl Source {
 
     /// Bytes of records that were not sent, or have to be sent again.
     fn unsent(&self) -> u64 {
-        self.file.end().pos.saturating_sub(self.shipment.next().pos)
+        let (next, end) = (self.shipment.next(), self.file.end());
+        if next.seq < end.seq { end.pos.saturating_sub(next.pos).max(1) } else { 0 }
     }
 
     fn acknowledged(&mut self, read: Option<u64>, now: Duration) {

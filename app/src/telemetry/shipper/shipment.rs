@@ -210,6 +210,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const STALL: Duration = Duration::from_secs(5);
@@ -345,5 +347,165 @@ mod tests {
         assert!(waits[5..].windows(2).any(|pair| pair[0] != pair[1]), "{waits:?}");
         backoff.reset();
         assert!(backoff.after_failure().as_millis() <= 100);
+    }
+
+    /// A journal, a Redis and an exporter, as small as they can be.
+    struct World {
+        shipment: Shipment,
+        now: Duration,
+        written: u64,
+        stream: Vec<(EntryId, Cursor, Cursor)>,
+        last_id: u64,
+        acknowledged: Option<u64>,
+        cursor: Option<EntryId>,
+        /// What the exporter has made durable.
+        applied: u64,
+    }
+
+    /// What happens to a round on its way.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fate {
+        Good,
+        /// Nothing arrives.
+        Lost,
+        /// Everything arrives; no reply comes back.
+        Unanswered,
+        /// The first batch is refused, the others are taken.
+        FirstRefused,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Write(u64),
+        Round(Fate),
+        /// The exporter reads, makes durable, acknowledges and trims.
+        Export,
+        Flush,
+        /// A person trims the stream.
+        Trim,
+        Wait(u64),
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                shipment: Shipment::new(at(1), STALL),
+                now: Duration::ZERO,
+                written: 0,
+                stream: Vec::new(),
+                last_id: 0,
+                acknowledged: None,
+                cursor: None,
+                applied: 0,
+            }
+        }
+
+        fn act(&mut self, act: &Act) {
+            match *act {
+                Act::Write(events) => self.written += events,
+                Act::Round(fate) => self.round(fate),
+                Act::Export => self.export(),
+                Act::Flush => {
+                    self.stream.clear();
+                    (self.acknowledged, self.cursor) = (None, None);
+                }
+                Act::Trim => self.stream.clear(),
+                Act::Wait(seconds) => self.now += second(seconds),
+            }
+            assert!(self.shipment.acknowledged() <= self.applied, "nothing is taken for durable that is not");
+            assert!(
+                self.shipment.settled().seq <= self.shipment.acknowledged() + 1,
+                "nothing is freed too early"
+            );
+        }
+
+        /// Up to three batches of up to seven events.
+        fn batches(&self) -> Vec<(Cursor, Cursor)> {
+            let mut batches = Vec::new();
+            let mut from = self.shipment.next();
+            while self.shipment.may_send() && batches.len() < 3 && from.seq <= self.written {
+                let to = at((from.seq + 7).min(self.written + 1));
+                batches.push((from, to));
+                from = to;
+            }
+            batches
+        }
+
+        fn round(&mut self, fate: Fate) {
+            let batches = self.batches();
+            let looks_for = self.shipment.looks_for(self.now);
+            let there = looks_for.is_some_and(|id| self.stream.iter().any(|entry| entry.0 == id));
+            let (cursor, read) = (self.cursor, self.acknowledged);
+            let mut ids = Vec::new();
+            for (index, &(from, to)) in batches.iter().enumerate() {
+                if fate == Fate::Lost || (fate == Fate::FirstRefused && index == 0) {
+                    continue;
+                }
+                self.last_id += 1;
+                ids.push(entry(self.last_id));
+                self.stream.push((entry(self.last_id), from, to));
+            }
+            if fate != Fate::Good {
+                self.shipment.disconnected();
+                return;
+            }
+            self.shipment.on_acknowledgement(read, self.written, self.now);
+            for (&(_, to), id) in batches.iter().zip(ids) {
+                self.shipment.on_added(to, id, self.now);
+            }
+            if let Some(id) = looks_for {
+                self.shipment.on_looked(id, there, cursor, self.now);
+            }
+            if self.shipment.overtaken() {
+                self.shipment.catch_up(at(self.shipment.acknowledged() + 1));
+            }
+        }
+
+        fn export(&mut self) {
+            for (id, from, to) in self.stream.drain(..) {
+                if from.seq <= self.applied + 1 {
+                    self.applied = self.applied.max(to.seq - 1);
+                }
+                self.cursor = Some(id);
+            }
+            self.acknowledged = self.acknowledged.max(Some(self.applied));
+        }
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let fate = prop_oneof![
+            6 => Just(Fate::Good),
+            1 => Just(Fate::Lost),
+            1 => Just(Fate::Unanswered),
+            1 => Just(Fate::FirstRefused),
+        ];
+        prop_oneof![
+            4 => (1..30u64).prop_map(Act::Write),
+            8 => fate.prop_map(Act::Round),
+            4 => Just(Act::Export),
+            1 => Just(Act::Flush),
+            1 => Just(Act::Trim),
+            3 => (0..7u64).prop_map(Act::Wait),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happened_everything_arrives_once_it_is_over(acts in prop::collection::vec(act(), 0..100)) {
+            let mut world = World::new();
+            acts.iter().for_each(|act| world.act(act));
+            for _ in 0..2000 {
+                for act in [Act::Wait(1), Act::Round(Fate::Good), Act::Export, Act::Round(Fate::Good)] {
+                    world.act(&act);
+                }
+                if world.shipment.acknowledged() == world.written {
+                    break;
+                }
+            }
+            prop_assert_eq!(world.applied, world.written);
+            prop_assert_eq!(world.shipment.acknowledged(), world.written);
+            prop_assert_eq!(world.shipment.settled(), at(world.written + 1));
+            prop_assert!(!world.shipment.waits());
+        }
     }
 }

@@ -88,7 +88,8 @@ fn every_documented_family_has_its_labels_and_buckets() {
         let mut wanted: Vec<&str> = labels.split_whitespace().collect();
         wanted.sort_unstable();
         let sample = family.samples.first().unwrap_or_else(|| panic!("{name} has no series"));
-        let found: Vec<&str> = sample.labels.keys().map(String::as_str).filter(|label| *label != "le").collect();
+        let found: Vec<&str> =
+            sample.labels.keys().map(String::as_str).filter(|label| *label != "le").collect();
         assert_eq!(found, wanted, "labels of {name}");
         if *kind == "histogram" {
             let bounds: Vec<f64> =
@@ -105,8 +106,10 @@ fn promtool_finds_nothing_but_the_names_that_the_documents_fix() {
     let redis = RedisServer::start();
     let exporter = everything(&redis);
     let findings = check_metrics(&exporter.get("/metrics").unwrap().text());
-    let new: Vec<_> = findings.iter().filter(|finding| !ALLOWED_FINDINGS.contains(&finding.as_str())).collect();
+    let new: Vec<_> =
+        findings.iter().filter(|finding| !ALLOWED_FINDINGS.contains(&finding.as_str())).collect();
     assert!(new.is_empty(), "{new:#?}");
-    let gone: Vec<_> = ALLOWED_FINDINGS.iter().filter(|finding| !findings.iter().any(|found| found == *finding)).collect();
+    let gone: Vec<_> =
+        ALLOWED_FINDINGS.iter().filter(|finding| !findings.iter().any(|found| found == *finding)).collect();
     assert!(gone.is_empty(), "no longer found, so take them off the list: {gone:#?}");
 }

@@ -109,9 +109,19 @@ fn run(rows: Rows) {
     rows().iter().for_each(|row| row.run(&redis));
 }
 
-/// An exporter that has read the events of all rows.
+/// An exporter that has read the events of all rows, each row's app instances kept apart.
 pub(super) fn everything(redis: &RedisServer) -> Exporter {
-    let events: Vec<Value> = rows::ALL.iter().flat_map(|rows| rows()).flat_map(|row| row.events).collect();
+    let mut events = Vec::new();
+    for row in rows::ALL.iter().flat_map(|rows| rows()) {
+        for mut event in row.events {
+            for fact in event.as_object_mut().unwrap().values_mut() {
+                if let Some(instance) = fact.get_mut("app_instance") {
+                    *instance = format!("{}/{}", row.family, instance.as_str().unwrap()).into();
+                }
+            }
+            events.push(event);
+        }
+    }
     let mut producer = Producer::new(redis);
     producer.send(&events);
     Exporter::of(redis).start()

@@ -1,0 +1,89 @@
+//! Asks the providers and returns every call, whatever came of it. When one fails, a spare is asked in its place.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::{Call, CallError, Limits, Question, Target};
+use crate::providers::CompletionRequest;
+
+/// What is left of an analysis' time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) started: Instant,
+    pub(super) limits: Limits,
+}
+
+impl Clock {
+    pub(super) fn left(&self) -> Duration {
+        self.limits.analysis.saturating_sub(self.started.elapsed())
+    }
+}
+
+/// Asks all at once. The calls come in the order of asking, not of answering, so that the same question reads the same.
+pub(super) async fn parallel(
+    question: &Question,
+    asked: &[Target],
+    spares: &[Target],
+    clock: Clock,
+) -> Vec<Call> {
+    let numbered = |index: usize, target| async move { (index, call(question, target, None, clock).await) };
+    let mut targets = asked.iter().chain(spares).enumerate();
+    let mut running: FuturesUnordered<_> =
+        targets.by_ref().take(asked.len()).map(|(index, target)| numbered(index, target)).collect();
+    let mut calls = Vec::with_capacity(asked.len());
+    while let Some((index, call)) = running.next().await {
+        if call.result.is_err() && !clock.left().is_zero() {
+            running.extend(targets.next().map(|(index, target)| numbered(index, target)));
+        }
+        calls.push((index, call));
+    }
+    calls.sort_by_key(|(index, _)| *index);
+    calls.into_iter().map(|(_, call)| call).collect()
+}
+
+/// Asks one after another, each seeing the last answer before it.
+pub(super) async fn sequential(
+    question: &Question,
+    asked: &[Target],
+    spares: &[Target],
+    clock: Clock,
+) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::with_capacity(asked.len());
+    let mut wanted = asked.len();
+    for target in asked.iter().chain(spares) {
+        if calls.len() == wanted || clock.left().is_zero() {
+            break;
+        }
+        let previous =
+            calls.iter().rev().find_map(|call| call.result.as_ref().ok()).map(|answer| answer.text.as_str());
+        let call = call(question, target, previous, clock).await;
+        wanted += usize::from(call.result.is_err());
+        calls.push(call);
+    }
+    calls
+}
+
+/// One call, within what one call may take and what is left of the whole.
+async fn call(question: &Question, target: &Target, previous: Option<&str>, clock: Clock) -> Call {
+    let started = Instant::now();
+    let patience = clock.limits.call.min(clock.left());
+    let request = CompletionRequest {
+        prompt: &question.prompt,
+        task_type: question.task_type,
+        model: &target.model,
+        previous,
+    };
+    let result = match tokio::time::timeout(patience, target.provider.complete(request)).await {
+        Ok(result) => result.map_err(CallError::from),
+        Err(_) => Err(CallError::Timeout(patience)),
+    };
+    Call {
+        provider: target.provider.name(),
+        model: result.as_ref().map_or_else(|_| target.model.clone(), |completion| completion.model.clone()),
+        ended_ms: crate::clock::unix_ms(),
+        duration: started.elapsed(),
+        result,
+    }
+}

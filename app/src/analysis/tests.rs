@@ -1,0 +1,202 @@
+//! Analyses over providers that do as they are told.
+
+use std::sync::Mutex;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use techsapo_shared::event::WHOLE_PPM;
+
+use super::*;
+use crate::providers::CompletionRequest;
+use Does::{Answer, Fail, Hang};
+
+/// What a provider does when it is asked.
+#[derive(Clone, Copy)]
+enum Does {
+    Answer(&'static str),
+    Fail,
+    Hang,
+}
+
+struct Fake {
+    name: Name,
+    models: Vec<String>,
+    does: Does,
+    saw: Mutex<Vec<Option<String>>>,
+}
+
+impl Provider for Fake {
+    fn name(&self) -> Name {
+        self.name
+    }
+
+    fn models(&self) -> &[String] {
+        &self.models
+    }
+
+    fn complete<'a>(
+        &'a self,
+        request: CompletionRequest<'a>,
+    ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
+        self.saw.lock().unwrap().push(request.previous.map(str::to_owned));
+        async move {
+            match self.does {
+                Does::Answer(text) => Ok(Completion {
+                    text: text.to_owned(),
+                    model: request.model.to_owned(),
+                    input_tokens: 1,
+                    output_tokens: 2,
+                    cost_nanousd: 3,
+                }),
+                Does::Fail => Err(ProviderError::Unavailable("told to fail".to_owned())),
+                Does::Hang => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+}
+
+const NAMES: [Name; 4] = [Name::Gemini, Name::OpenAi, Name::Claude, Name::OpenRouter];
+
+fn fakes(does: &[Does]) -> Vec<Arc<Fake>> {
+    does.iter()
+        .zip(NAMES)
+        .map(|(&does, name)| {
+            let models = vec![format!("{name}-1"), format!("{name}-2")];
+            Arc::new(Fake { name, models, does, saw: Mutex::default() })
+        })
+        .collect()
+}
+
+fn analyzer(fakes: &[Arc<Fake>]) -> Analyzer {
+    let limits = Limits { call: Duration::from_millis(20), analysis: Duration::from_secs(60) };
+    Analyzer::new(fakes.iter().map(|fake| Arc::clone(fake) as Arc<dyn Provider>).collect(), limits)
+}
+
+fn question(task_type: TaskType, mode: Mode) -> Question {
+    Question { prompt: "Why?".to_owned(), task_type, mode, models: Vec::new() }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(analyzer: &Analyzer, question: Question) -> Report {
+    analyzer.analyze(analyzer.plan(question).unwrap()).await
+}
+
+fn report(does: &[Does], task_type: TaskType) -> Report {
+    run(&analyzer(&fakes(does)), question(task_type, Mode::Parallel))
+}
+
+const SAME: Does = Answer("Add an index to the table.");
+const OTHER: Does = Answer("Buy quicker disks, perhaps.");
+
+#[test]
+fn each_tier_asks_as_many_as_it_needs() {
+    for (task_type, needed) in [(TaskType::Basic, 2), (TaskType::Premium, 3), (TaskType::Critical, 4)] {
+        let report = report(&[SAME; 4], task_type);
+        assert_eq!((report.calls.len(), report.needed), (needed, needed));
+        assert_eq!(report.status(), Status::Success);
+        assert_eq!(report.verdict.consensus_ppm, Some(WHOLE_PPM));
+        assert_eq!(report.verdict.confidence_ppm, Some(WHOLE_PPM));
+        assert_eq!(report.verdict.pairs.len(), needed * (needed - 1) / 2);
+        assert_eq!(report.total_cost_nanousd(), 3 * needed as u64);
+    }
+}
+
+#[test]
+fn a_spare_stands_in_for_a_failed_provider_and_confidence_says_so() {
+    let report = report(&[SAME, Fail, SAME, SAME], TaskType::Basic);
+    let names: Vec<_> = report.calls.iter().map(|call| (call.provider, call.status())).collect();
+    assert_eq!(
+        names,
+        [(Name::Gemini, Status::Success), (Name::OpenAi, Status::Error), (Name::Claude, Status::Success),]
+    );
+    assert_eq!(report.status(), Status::Success);
+    assert_eq!(report.verdict.consensus_ppm, Some(WHOLE_PPM));
+    assert_eq!(report.verdict.confidence_ppm, Some(833_333));
+}
+
+#[test]
+fn too_few_answers_are_an_error_that_keeps_what_happened() {
+    let report = report(&[SAME, Fail, Fail, Fail], TaskType::Basic);
+    assert_eq!(report.outcome, Err(Failure::NotEnoughAnswers));
+    assert_eq!(report.status(), Status::Error);
+    assert!(report.chosen().is_none());
+    assert_eq!(report.calls.len(), 4);
+    assert_eq!(report.total_cost_nanousd(), 3);
+    assert_eq!(report.calls[1].result.as_ref().unwrap_err().kind(), "unavailable");
+}
+
+#[test]
+fn one_answer_has_neither_agreement_nor_confidence() {
+    let verdict = report(&[SAME, Fail, Fail, Fail], TaskType::Basic).verdict;
+    assert_eq!((verdict.consensus_ppm, verdict.confidence_ppm), (None, None));
+    assert_eq!(verdict.agreement_ppm, [None; 4]);
+    assert!(verdict.pairs.is_empty());
+}
+
+#[test]
+fn a_provider_that_hangs_times_out_and_is_replaced() {
+    let report = report(&[Hang, SAME, SAME, SAME], TaskType::Basic);
+    assert_eq!(report.calls[0].status(), Status::Timeout);
+    assert_eq!(report.calls[0].result.as_ref().unwrap_err().kind(), "timeout");
+    assert_eq!(report.status(), Status::Success);
+}
+
+#[test]
+fn the_deadline_ends_an_analysis_whatever_the_providers_do() {
+    for mode in [Mode::Parallel, Mode::Sequential { depth: None }] {
+        let mut analyzer = analyzer(&fakes(&[Hang; 4]));
+        analyzer.limits = Limits { call: Duration::from_secs(60), analysis: Duration::from_millis(20) };
+        let report = run(&analyzer, question(TaskType::Critical, mode));
+        assert_eq!(report.outcome, Err(Failure::DeadlineExceeded));
+        assert_eq!(report.status(), Status::Timeout);
+        assert!(report.calls.iter().all(|call| call.status() == Status::Timeout));
+    }
+}
+
+#[test]
+fn the_answer_that_agrees_most_is_returned() {
+    let report = report(&[OTHER, SAME, SAME], TaskType::Premium);
+    assert_eq!(report.chosen().unwrap().0.provider, Name::OpenAi);
+    let verdict = &report.verdict;
+    assert!(verdict.confidence_in_ppm(0) < verdict.confidence_in_ppm(1));
+    assert!(verdict.consensus_ppm.unwrap() < 700_000, "{verdict:?}");
+}
+
+#[test]
+fn in_sequence_each_sees_the_answer_before_it() {
+    let fakes = fakes(&[SAME, Fail, OTHER, SAME]);
+    let report = run(&analyzer(&fakes), question(TaskType::Basic, Mode::Sequential { depth: Some(3) }));
+    assert_eq!(report.calls.len(), 4, "the failed call was made up for");
+    let saw = |index: usize| fakes[index].saw.lock().unwrap()[0].clone();
+    assert_eq!(saw(0), None);
+    assert_eq!(saw(1).as_deref(), Some("Add an index to the table."));
+    assert_eq!(saw(2).as_deref(), Some("Add an index to the table."));
+    assert_eq!(saw(3).as_deref(), Some("Buy quicker disks, perhaps."));
+}
+
+#[test]
+fn depth_never_falls_below_the_tier_and_goes_round() {
+    let calls = |task_type, depth| {
+        let question = question(task_type, Mode::Sequential { depth: Some(depth) });
+        run(&analyzer(&fakes(&[SAME; 4])), question).calls.len()
+    };
+    assert_eq!(calls(TaskType::Critical, 1), 4);
+    assert_eq!(calls(TaskType::Basic, 5), 5);
+}
+
+#[test]
+fn named_models_are_asked_and_no_others() {
+    let analyzer = analyzer(&fakes(&[SAME; 4]));
+    let ask = |models: &[&str]| {
+        let models = models.iter().map(|&model| model.to_owned()).collect();
+        analyzer.plan(Question { models, ..question(TaskType::Basic, Mode::Parallel) })
+    };
+    let plan = ask(&["Claude-2", "Gemini-1", "Claude-1"]).unwrap();
+    let targets: Vec<_> = plan.asked.iter().map(|target| target.model.as_str()).collect();
+    assert_eq!(targets, ["Claude-2", "Gemini-1", "Claude-1"]);
+    assert!(plan.spares.is_empty());
+    assert_eq!(ask(&["Claude-1"]).err(), Some(PlanError::TooFew { needed: 2, available: 1 }));
+    assert_eq!(ask(&["Claude-1", "Claude-1"]).err(), Some(PlanError::RepeatedModel("Claude-1".to_owned())));
+    assert!(ask(&["nobody", "Claude-1"]).err().unwrap().to_string().contains("OpenRouter-2"));
+}

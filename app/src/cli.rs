@@ -1,0 +1,78 @@
+//! The command line: what `techsapo` can be told, and a help that teaches.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::config::{SETTINGS, env_name};
+
+/// Read when it exists and no other is named.
+pub const DEFAULT_CONFIG: &str = "config/techsapo.toml";
+
+/// Asks several LLM providers the same question, compares their answers and returns one with a measured confidence.
+///
+/// Without any key the built-in simulated providers answer. What happens is written as events to a journal, from
+/// there to a Redis stream, and measured by techsapo-exporter.
+#[derive(Debug, Parser)]
+#[command(name = "techsapo", version)]
+pub struct Args {
+    /// File of settings [default: config/techsapo.toml if it exists, else built-in defaults].
+    #[arg(long, env = "TECHSAPO_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Say whether the settings are right, and stop.
+    #[arg(long)]
+    pub check: bool,
+    /// Write the settings in effect as a file, and stop.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl Args {
+    /// Reads the command line; on a mistake or for help, says so and ends the process.
+    pub fn read() -> Self {
+        let matches = Self::command().after_long_help(lesson()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The file to read, if any.
+    pub fn config_file(&self) -> Option<&Path> {
+        let default = Path::new(DEFAULT_CONFIG);
+        self.config.as_deref().or_else(|| default.exists().then_some(default))
+    }
+}
+
+/// Examples and every setting, from the same table that loads them.
+fn lesson() -> String {
+    let mut text = String::from(
+        "Examples:\n  \
+         techsapo\n  \
+         TECHSAPO_LISTEN=127.0.0.1:4001 TECHSAPO_JOURNAL_DIR=data/journal-1 techsapo\n  \
+         techsapo --config /etc/techsapo.toml --check\n  \
+         curl -s localhost:4000/api/v1/generate -H 'content-type: application/json' \\\n    \
+         -d '{\"prompt\": \"How do I roll out a change safely?\", \"task_type\": \"basic\"}'\n\n\
+         Settings (file key, environment variable, default):\n",
+    );
+    for setting in SETTINGS {
+        let (key, env, help, default) = (setting.key, env_name(setting.key), setting.help(), setting.default);
+        let _ = writeln!(text, "  {key}  {env}  [{default}]\n      {help}");
+    }
+    text.push_str(
+        "\nExit codes: 0 stopped in order, 1 could not start or serve, 2 wrong settings or arguments.",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_teaches_every_setting() {
+        Args::command().debug_assert();
+        let text = lesson();
+        for setting in SETTINGS {
+            assert!(text.contains(setting.key) && text.contains(&env_name(setting.key)), "{}", setting.key);
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Loading: where each value comes from, and everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::format::Format;
+use super::{SECTIONS, SETTINGS, Settings};
+
+/// Names that begin so belong to TechSapo.
+const ENV_PREFIX: &str = "TECHSAPO_";
+
+/// Environment variable of a setting: `redis.url` is `TECHSAPO_REDIS_URL`.
+pub fn env_name(key: &str) -> String {
+    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// Settings, and what a person should hear about them.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Environment variables that look like a setting misspelled. No errors: other programs may own them.
+    pub warnings: Vec<String>,
+    /// Every value as it was written, by key, in the order of [`SETTINGS`].
+    effective: Vec<(&'static str, String)>,
+}
+
+impl Loaded {
+    /// The settings in effect as a file that says the same (but no passwords), each with its help.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::from(
+            "# TechSapo's settings. Each can be set by the environment variable beside it, which wins.\n\
+             # `techsapo --check` tells whether everything is right; `techsapo --print-config` writes this file.\n",
+        );
+        let mut section = "";
+        for (setting, (key, value)) in SETTINGS.iter().zip(&self.effective) {
+            let (own_section, name) = key.split_once('.').unwrap_or(("", key));
+            if own_section != section {
+                section = own_section;
+                let about =
+                    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, doc)| doc);
+                text.push_str(&format!("\n# {}\n[{section}]\n", super::join_lines(about)));
+            }
+            let (help, env) = (setting.help(), env_name(key));
+            text.push_str(&format!("\n# {help} ({env})\n{name} = {}\n", toml_value(value, setting.list)));
+        }
+        text
+    }
+}
+
+fn toml_value(text: &str, list: bool) -> String {
+    if list {
+        let items: Vec<_> = text.split(',').map(|item| toml_value(item.trim(), false)).collect();
+        return format!("[{}]", items.join(", "));
+    }
+    let numeric =
+        text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && text.parse::<f64>().is_ok();
+    // A string of JSON is one of TOML too.
+    if numeric { text.to_owned() } else { serde_json::Value::String(hide_password(text)).to_string() }
+}
+
+/// Something wrong in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// File and line, or environment variable.
+    pub place: String,
+    /// The setting, or the key that is none.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.place, self.key, self.message)
+    }
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{} wrong:{}", count(problems.len()), list(problems))]
+pub struct ConfigError {
+    /// Each problem by itself, in the order of the settings; never empty.
+    pub problems: Vec<Problem>,
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 { "one setting is".to_owned() } else { format!("{problems} settings are") }
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}
+
+/// Loads the settings from a file (if there is one) and the environment's variables.
+///
+/// # Errors
+/// Lists everything that is wrong: bad syntax, unknown keys, bad values, contradictions.
+pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
+    let mut source = Source { env, ..Source::default() };
+    if let Some(path) = file {
+        source.read_file(path);
+    }
+    let settings = Settings::read(&mut source);
+    if let Some(settings) = &settings {
+        for (key, expected) in settings.contradictions() {
+            source.complain(key, &expected);
+        }
+    }
+    let Source { mut problems, effective, .. } = source;
+    match settings {
+        Some(settings) if problems.is_empty() => {
+            Ok(Loaded { settings, warnings: misspelled(env), effective })
+        }
+        _ => {
+            problems.sort_by_key(|problem| SETTINGS.iter().position(|setting| setting.key == problem.key));
+            Err(ConfigError { problems })
+        }
+    }
+}
+
+/// Where values are looked for. Collects what is wrong on the way.
+pub(super) struct Source<'a> {
+    env: &'a BTreeMap<String, String>,
+    /// By key: what the file says, and where.
+    file: BTreeMap<String, (String, String)>,
+    effective: Vec<(&'static str, String)>,
+    problems: Vec<Problem>,
+}
+
+impl Default for Source<'_> {
+    fn default() -> Self {
+        static NOTHING: BTreeMap<String, String> = BTreeMap::new();
+        Self { env: &NOTHING, file: BTreeMap::new(), effective: Vec::new(), problems: Vec::new() }
+    }
+}
+
+impl Source<'_> {
+    /// The value of `key`, or nothing when it is wrong, which is then noted.
+    pub(super) fn read<T>(&mut self, key: &'static str, default: &str, format: &Format<T>) -> Option<T> {
+        let (_, text) = self.find(key).unwrap_or_else(|| ("the default".to_owned(), default.to_owned()));
+        let value = format.parse(&text);
+        self.effective.push((key, text));
+        if value.is_none() {
+            self.complain(key, format.expected);
+        }
+        value
+    }
+
+    /// Where `key` is set, and to what.
+    fn find(&self, key: &str) -> Option<(String, String)> {
+        let name = env_name(key);
+        // An empty variable is what compose files make of one that is not set.
+        match self.env.get(&name).filter(|text| !text.is_empty()) {
+            Some(text) => Some((name, text.clone())),
+            None => self.file.get(key).cloned(),
+        }
+    }
+
+    fn complain(&mut self, key: &str, expected: &str) {
+        let (place, text) = self.find(key).unwrap_or_else(|| {
+            let default =
+                SETTINGS.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default);
+            ("the default".to_owned(), default.to_owned())
+        });
+        let message = format!("\"{}\" is not right; expected {expected}", hide_password(&text));
+        self.problems.push(Problem { place, key: key.to_owned(), message });
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        let place = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.problems.push(Problem { place, key: "the file".to_owned(), message: error.to_string() });
+                return;
+            }
+        };
+        let line = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+        match DeTable::parse(&text) {
+            Ok(table) => self.read_table(table.get_ref(), "", &|offset| format!("{place}:{}", line(offset))),
+            Err(error) => {
+                let place = format!("{place}:{}", line(error.span().map_or(0, |span| span.start)));
+                self.problems.push(Problem {
+                    place,
+                    key: "syntax".to_owned(),
+                    message: error.message().to_owned(),
+                });
+            }
+        }
+    }
+
+    fn read_table(&mut self, table: &DeTable<'_>, section: &str, place: &dyn Fn(usize) -> String) {
+        for (name, value) in table {
+            let key = format!("{section}{}", name.get_ref());
+            let place_here = place(name.span().start);
+            let is_section = SECTIONS.iter().any(|(section, _)| *section == key);
+            match value.get_ref() {
+                DeValue::Table(inner) if is_section => self.read_table(inner, &format!("{key}."), place),
+                _ if is_section => self.note(place_here, &key, format!("is a section: write [{key}]")),
+                _ if !SETTINGS.iter().any(|setting| setting.key == key) => {
+                    self.note(place_here, &key, format!("is no setting{}", did_you_mean(&key)));
+                }
+                value => match written(value) {
+                    Some(text) => _ = self.file.insert(key, (place_here, text)),
+                    None => self.note(place_here, &key, "is a table; expected a value".to_owned()),
+                },
+            }
+        }
+    }
+
+    fn note(&mut self, place: String, key: &str, message: String) {
+        self.problems.push(Problem { place, key: key.to_owned(), message });
+    }
+}
+
+/// A value as it would stand in the environment.
+fn written(value: &DeValue<'_>) -> Option<String> {
+    Some(match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(datetime) => datetime.to_string(),
+        DeValue::Array(items) => {
+            items.iter().map(|item| written(item.get_ref())).collect::<Option<Vec<_>>>()?.join(",")
+        }
+        DeValue::Table(_) => return None,
+    })
+}
+
+fn did_you_mean(key: &str) -> String {
+    let name = |key: &str| key.rsplit('.').next().map(str::to_owned);
+    // The right name in the wrong section is nearer than any spelling.
+    let same_name = SETTINGS.iter().find(|setting| name(setting.key) == name(key)).map(|setting| setting.key);
+    nearest(key, SETTINGS.iter().map(|setting| setting.key))
+        .or(same_name)
+        .map_or_else(String::new, |near| format!("; did you mean {near}?"))
+}
+
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn misspelled(env: &BTreeMap<String, String>) -> Vec<String> {
+    let known: Vec<_> = SETTINGS.iter().map(|setting| env_name(setting.key)).collect();
+    env.keys()
+        .filter(|name| name.starts_with(ENV_PREFIX) && !known.contains(name))
+        .filter_map(|name| {
+            let near = nearest(name, known.iter().map(String::as_str))?;
+            // One slip in a long name: more than that, and it is somebody else's.
+            (strsim::damerau_levenshtein(name, near) <= 2)
+                .then(|| format!("{name} is no setting; did you mean {near}?"))
+        })
+        .collect()
+}
+
+/// The text without the password of an address in it.
+pub(super) fn hide_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn problems(text: &str, pairs: &[(&str, &str)]) -> Vec<Problem> {
+        load(Some(file(text).path()), &env(pairs)).unwrap_err().problems
+    }
+
+    #[test]
+    fn every_default_is_right_and_every_setting_is_explained() {
+        let loaded = load(None, &BTreeMap::new()).unwrap();
+        assert_eq!(loaded.settings.listen.port(), 4000);
+        assert_eq!(loaded.settings.budget.daily_usd, 2_330_000_000);
+        for setting in SETTINGS {
+            assert!(setting.help().ends_with('.'), "{}", setting.key);
+            assert!(!setting.expected.is_empty(), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
+        let file = file(
+            "listen = \"127.0.0.1:1\"\n[redis]\nstreams = [\"a\", \"b\"]\n[limits]\nbody_bytes = 300000\n",
+        );
+        let env = env(&[
+            ("TECHSAPO_LISTEN", "127.0.0.1:2"),
+            ("TECHSAPO_JOURNAL_DIR", "/j"),
+            ("TECHSAPO_EXPORTER_URL", ""),
+        ]);
+        let settings = load(Some(file.path()), &env).unwrap().settings;
+        assert_eq!(settings.listen.port(), 2);
+        assert_eq!(settings.redis.streams, ["a", "b"]);
+        assert_eq!(settings.limits.body_bytes, 300_000);
+        assert_eq!(settings.journal.dir, Path::new("/j"));
+        assert_eq!(settings.exporter.url, "http://127.0.0.1:10040");
+    }
+
+    #[test]
+    fn everything_wrong_is_reported_at_once_with_place_value_and_what_would_be_right() {
+        let found = problems(
+            "listen = 4000\n[redis]\nulr = \"x\"\n[limits]\nbody_bytes = \"much\"\n[budget]\ndaily_usd = -1\n",
+            &[("TECHSAPO_SIMULATED_FAILURE_RATE", "2"), ("TECHSAPO_REDIS_URL", "ftp://user:secret@host")],
+        );
+        let text = ConfigError { problems: found.clone() }.to_string();
+        assert_eq!(found.len(), 6, "{text}");
+        for part in [
+            "6 settings are wrong",
+            ":1: listen: \"4000\" is not right; expected an IP address and a port",
+            ":3: redis.ulr: is no setting; did you mean redis.url?",
+            ":5: limits.body_bytes: \"much\" is not right; expected a size above zero",
+            ":7: budget.daily_usd: \"-1\" is not right",
+            "TECHSAPO_SIMULATED_FAILURE_RATE: simulated.failure_rate: \"2\" is not right",
+            "TECHSAPO_REDIS_URL: redis.url: \"ftp://***@host\" is not right",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn contradictions_unknown_sections_and_bad_syntax() {
+        let found = problems("[analysis]\ndeadline = \"1s\"\nprovider_timeout = \"2s\"\n", &[]);
+        assert!(found[0].message.contains("at most analysis.deadline (1s)"), "{found:?}");
+        assert!(problems("[rediss]\nurl = \"x\"\n", &[])[0].message.contains("is no setting"));
+        assert!(problems("redis = 1\n", &[])[0].message.contains("write [redis]"));
+        assert!(problems("url = \"x\"\n", &[])[0].message.contains("did you mean redis.url?"));
+        assert_eq!(problems("listen = \n", &[])[0].key, "syntax");
+        let missing = load(Some(Path::new("/nowhere/techsapo.toml")), &BTreeMap::new()).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere/techsapo.toml"));
+    }
+
+    #[test]
+    fn a_misspelled_variable_is_a_warning_and_a_foreign_one_is_nothing() {
+        let env = env(&[
+            ("TECHSAPO_REDIS_ULR", "x"),
+            ("TECHSAPO_GRAFANA_PASSWORD", "x"),
+            ("TECHSAPO_MYSQL_URL", "x"),
+        ]);
+        let warnings = load(None, &env).unwrap().warnings;
+        assert!(
+            warnings.iter().any(|text| text.contains("did you mean TECHSAPO_REDIS_URL?")),
+            "{warnings:?}"
+        );
+        assert!(!warnings.iter().any(|text| text.contains("GRAFANA")), "{warnings:?}");
+    }
+
+    #[test]
+    fn the_committed_file_is_what_the_declaration_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/techsapo.toml");
+        let loaded = load(None, &BTreeMap::new()).unwrap();
+        assert_eq!(load(Some(&path), &BTreeMap::new()).unwrap().settings, loaded.settings);
+        let generated = loaded.to_toml();
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert!(committed == generated, "write this into config/techsapo.toml:\n{generated}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The settings: one declaration each, from which key, environment variable, default, help and parsing derive.
+//!
+//! A setting's value is taken from the environment (`TECHSAPO_SECTION_NAME`, unless empty), else from the file, else
+//! from its default.
+//! Loading reports everything that is wrong at once, each with its place, the bad value and what would be right.
+//! The environment comes in as a map, so tests set none.
+//!
+//! To add a setting: add a row below, run `cargo test -p techsapo`, and copy what it says into `config/techsapo.toml`.
+
+mod declare;
+pub mod format;
+mod load;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use load::{ConfigError, Loaded, Problem, env_name, load};
+
+use declare::settings;
+use format::{
+    ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
+    NAME, NUMBER, PATH, PRICES, REDIS_URL, STREAMS, TIMEOUT, USD,
+};
+
+settings! {
+    /// Everything that can be set.
+    Settings {
+        /// Address and port that the app listens on.
+        listen: SocketAddr = ADDRESS("127.0.0.1:4000"),
+        /// Name of this instance in measurements; empty: its host and port.
+        instance: Option<String> = INSTANCE(""),
+    }
+
+    /// Redis, which carries events to the exporter.
+    redis: RedisSettings {
+        /// Where Redis is. The app answers also while it is away.
+        url: String = REDIS_URL("redis://127.0.0.1:6379"),
+        /// Keys of the event streams; a run of the app writes to one of them.
+        streams: Vec<String> = STREAMS("techsapo:events"),
+    }
+
+    /// The journal, which holds events until the exporter has them for good.
+    journal: JournalSettings {
+        /// Folder of the journal; one app at a time.
+        dir: PathBuf = PATH("data/journal"),
+        /// Room for events of one run. Full, events are dropped and counted; answers go on.
+        max_bytes: u64 = BYTES("64MiB"),
+    }
+
+    /// The exporter, whose page `/metrics` passes through.
+    exporter: ExporterSettings {
+        /// Where the exporter is.
+        url: String = HTTP_URL("http://127.0.0.1:10040"),
+    }
+
+    /// What one caller may take.
+    limits: LimitSettings {
+        /// Largest body of a request.
+        body_bytes: u64 = BYTES("1MiB"),
+        /// Largest prompt, in bytes of UTF-8.
+        prompt_bytes: u64 = BYTES("200000"),
+        /// How long a connection may take to send a request's head, or lie idle.
+        header_timeout: Duration = TIMEOUT("10s"),
+        /// How long a request's body may take.
+        body_timeout: Duration = TIMEOUT("15s"),
+        /// Connections open at once; more wait in the kernel's queue.
+        connections: usize = COUNT("1024"),
+        /// Analyses running at once.
+        concurrent_analyses: usize = COUNT("64"),
+        /// Analyses waiting to run; more are refused with 503.
+        queued_analyses: usize = COUNT("256"),
+    }
+
+    /// How an analysis is made.
+    analysis: AnalysisSettings {
+        /// How long an analysis may take, all its calls together.
+        deadline: Duration = TIMEOUT("60s"),
+        /// How long one call to a provider may take.
+        provider_timeout: Duration = TIMEOUT("30s"),
+    }
+
+    /// The built-in simulated providers, which answer without any key. Lists are in the order Gemini, OpenAI, Claude, OpenRouter.
+    simulated: SimulatedSettings {
+        /// Another seed, other answers.
+        seed: u64 = NUMBER("1"),
+        /// Mean time until an answer.
+        latency: Duration = DURATION("300ms"),
+        /// How far a latency may lie from the mean, either way.
+        latency_jitter: Duration = DURATION("150ms"),
+        /// Share of calls that fail.
+        failure_rate: u32 = FRACTION("0"),
+        /// Share of calls that never answer.
+        timeout_rate: u32 = FRACTION("0"),
+        /// Share of answers that contradict the others.
+        disagreement: u32 = FRACTION("0.05"),
+        /// Models, one for each provider.
+        models: [String; 4] = MODELS(
+            "gemini-2.5-pro-simulated, gpt-5-simulated, claude-sonnet-4-simulated, openrouter-auto-simulated"
+        ),
+        /// USD for a million input tokens.
+        input_prices: [u64; 4] = PRICES("1.25, 1.25, 3, 0.6"),
+        /// USD for a million output tokens.
+        output_prices: [u64; 4] = PRICES("10, 10, 15, 2.4"),
+    }
+
+    /// What may be spent.
+    budget: BudgetSettings {
+        /// Limit of a calendar day, in USD.
+        daily_usd: u64 = USD("2.33"),
+        /// Limit of a calendar month, in USD.
+        monthly_usd: u64 = USD("70"),
+        /// Time zone that days and months begin in (IANA name).
+        time_zone: String = NAME("UTC"),
+    }
+
+    /// The log, on standard error.
+    log: LogSettings {
+        /// Least level that is written: error, warn, info, debug or trace.
+        level: tracing::Level = LOG_LEVEL("info"),
+        /// json for machines, text for people.
+        format: LogFormat = LOG_FORMAT("json"),
+    }
+
+    /// Stopping.
+    shutdown: ShutdownSettings {
+        /// How long running requests get to end, and then as long again for events to leave.
+        deadline: Duration = DURATION("10s"),
+    }
+}
+
+impl Settings {
+    /// What is wrong although every value is right by itself: key, and what would be right.
+    fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if self.analysis.provider_timeout > self.analysis.deadline {
+            let most = self.analysis.deadline;
+            found.push(("analysis.provider_timeout", format!("at most analysis.deadline ({most:?})")));
+        }
+        if self.limits.prompt_bytes > self.limits.body_bytes {
+            let most = self.limits.body_bytes;
+            found.push(("limits.prompt_bytes", format!("at most limits.body_bytes ({most})")));
+        }
+        if self.simulated.latency_jitter > self.simulated.latency {
+            let most = self.simulated.latency;
+            found.push(("simulated.latency_jitter", format!("at most simulated.latency ({most:?})")));
+        }
+        found
+    }
+}
+
+/// One setting, as people see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Key in the file, with its section: `redis.url`.
+    pub key: &'static str,
+    /// Value when nothing else is set, as it would be written.
+    pub default: &'static str,
+    /// What it is for, a line or two.
+    help: &'static [&'static str],
+    /// What a right value looks like.
+    pub expected: &'static str,
+    /// Whether the file writes it as an array.
+    list: bool,
+}
+
+impl Setting {
+    /// What it is for.
+    pub fn help(&self) -> String {
+        join_lines(self.help)
+    }
+}
+
+/// A documentation comment's lines as one text.
+fn join_lines(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}

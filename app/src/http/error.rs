@@ -1,0 +1,144 @@
+//! The one shape of errors: `{"error": {"code", "message", "details"?}, "request_id"}`.
+//!
+//! A handler returns an [`ApiError`]; the `request_id` layer, which knows the id, writes it out.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use serde_json::{Value, json};
+
+use crate::analysis::PlanError;
+
+/// What a caller is told when something went wrong.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Option<Value>,
+    /// The request was not read to its end, so that the connection cannot carry another.
+    close: bool,
+    /// Whether the same request may succeed in a second.
+    retry: bool,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: None, close: false, retry: false }
+    }
+
+    fn with_details(self, details: Value) -> Self {
+        Self { details: Some(details), ..self }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this path does not take this method; the header Allow lists those that it takes",
+        )
+    }
+
+    pub(super) fn invalid_json(error: &serde_json::Error) -> Self {
+        let details = json!({"line": error.line(), "column": error.column()});
+        Self::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not a JSON object: {error}"))
+            .with_details(details)
+    }
+
+    /// The body is JSON, but some fields are not what they should be: each with what is wrong.
+    pub(super) fn invalid_request(problems: &[(&'static str, String)]) -> Self {
+        let list: Vec<_> =
+            problems.iter().map(|(field, problem)| json!({"field": field, "problem": problem})).collect();
+        let message: Vec<_> = problems.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message.join("; ")).with_details(json!(list))
+    }
+
+    pub(super) fn unreadable_body() -> Self {
+        let error = Self::new(StatusCode::BAD_REQUEST, "unreadable_body", "the body ended before its time");
+        Self { close: true, ..error }
+    }
+
+    pub(super) fn body_timeout(limit: Duration) -> Self {
+        let message = format!("the body did not arrive within {} ms", limit.as_millis());
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message) }
+    }
+
+    pub(super) fn body_too_large(limit: u64) -> Self {
+        let message = format!("the body is larger than {limit} bytes");
+        let error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
+        Self { close: true, ..error.with_details(json!({"limit_bytes": limit})) }
+    }
+
+    pub(super) fn prompt_too_large(bytes: usize, limit: u64) -> Self {
+        let message = format!("the prompt has {bytes} bytes, more than {limit}");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "prompt_too_large", message)
+            .with_details(json!({"limit_bytes": limit}))
+    }
+
+    pub(super) fn unsupported_media_type() -> Self {
+        let message = "the body must be JSON: send Content-Type: application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    }
+
+    pub(super) fn overloaded() -> Self {
+        let message = "too many analyses are running and waiting; try again in a moment";
+        Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message) }
+    }
+
+    pub(super) fn not_enough_providers(needed: usize, answered: usize, details: Value) -> Self {
+        let message = format!("{answered} of {needed} needed answers came");
+        Self::new(StatusCode::BAD_GATEWAY, "not_enough_providers", message).with_details(details)
+    }
+
+    pub(super) fn deadline_exceeded(needed: usize, answered: usize, details: Value) -> Self {
+        let message =
+            format!("the time for an analysis was over when {answered} of {needed} needed answers had come");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message).with_details(details)
+    }
+
+    pub(super) fn exporter_unavailable(reason: &str) -> Self {
+        let message = format!("the exporter, whose metrics stand here, cannot be reached: {reason}");
+        Self { retry: true, ..Self::new(StatusCode::BAD_GATEWAY, "exporter_unavailable", message) }
+    }
+
+    pub(super) fn internal() -> Self {
+        let message = "something went wrong here; the log has more under this request's id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// The response, to the request with this id.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let mut error = json!({"code": self.code, "message": self.message});
+        if let Some(details) = &self.details {
+            error["details"] = details.clone();
+        }
+        let mut response =
+            (self.status, Json(json!({"error": error, "request_id": request_id}))).into_response();
+        if self.close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<PlanError> for ApiError {
+    fn from(error: PlanError) -> Self {
+        Self::invalid_request(&[("models", format!("cannot be asked: {error}"))])
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

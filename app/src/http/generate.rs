@@ -1,0 +1,163 @@
+//! `POST /api/v1/generate`: one question, one answer, and how it came about.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Json, Response};
+use techsapo_shared::labels::{ClosedLabel, TaskType};
+
+use super::App;
+use super::body;
+use super::error::ApiError;
+use super::form::Form;
+use super::request_id::RequestId;
+use super::wire::{CallView, GenerateResponse, score};
+use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
+use crate::clock;
+use crate::config::LimitSettings;
+use crate::facts::record_analysis;
+
+/// Most models that one question can name.
+const MAX_MODELS: usize = 8;
+/// Below this, an answer's quality deserves a person's look.
+const QUALITY_THRESHOLD_PPM: u32 = 700_000;
+
+/// The handler.
+pub(super) async fn generate(
+    State(app): State<Arc<App>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let limits = &app.settings.limits;
+    let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
+    let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let plan = app.analyzer.plan(asked.question)?;
+    let user = asked.user_id.map(|id| app.pseudonyms.of(&id));
+    let report = analyze(&app, plan, Arc::clone(&request_id), user).await?;
+    match report.outcome {
+        Ok(_) => Ok(Json(GenerateResponse::new(&report, &session_id, &request_id)).into_response()),
+        Err(failure) => Err(refusal(&report, failure)),
+    }
+}
+
+/// Runs an analysis to its end and states what happened, whether or not its caller is still there: the calls were
+/// made, and they cost.
+async fn analyze(
+    app: &Arc<App>,
+    plan: Plan,
+    request_id: Arc<str>,
+    user: Option<String>,
+) -> Result<Report, ApiError> {
+    let patience = app.settings.analysis.deadline;
+    let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
+    let app = Arc::clone(app);
+    let work = tokio::spawn(async move {
+        let report = app.analyzer.analyze(plan).await;
+        record_analysis(&app.recorder, &report);
+        log(&report, &request_id, user.as_deref());
+        drop(slot);
+        report
+    });
+    work.await.map_err(|error| {
+        tracing::error!(reason = %error, "An analysis broke off");
+        ApiError::internal()
+    })
+}
+
+/// Why there is no answer, with every call.
+fn refusal(report: &Report, failure: Failure) -> ApiError {
+    let answered = report.answered().count();
+    let details = serde_json::json!({
+        "needed": report.needed,
+        "answered": answered,
+        "calls": CallView::all(report),
+        "total_cost_nanousd": report.total_cost_nanousd(),
+    });
+    match failure {
+        Failure::NotEnoughAnswers => ApiError::not_enough_providers(report.needed, answered, details),
+        Failure::DeadlineExceeded => ApiError::deadline_exceeded(report.needed, answered, details),
+    }
+}
+
+fn log(report: &Report, request_id: &str, user: Option<&str>) {
+    let providers: Vec<_> = report.calls.iter().map(|call| call.provider.as_str()).collect();
+    let providers = providers.join(",");
+    let (confidence, consensus) =
+        (report.verdict.confidence_ppm.map(score), report.verdict.consensus_ppm.map(score));
+    let time = clock::micros(report.duration) / 1_000;
+    let cost = super::wire::usd(report.total_cost_nanousd());
+    let (task, status) = (report.task_type.as_str(), report.status().as_str());
+    if report.outcome.is_err() {
+        tracing::error!(
+            requestId = request_id,
+            userId = user,
+            taskType = task,
+            providers,
+            status,
+            processingTime = time,
+            cost,
+            "Wall-bounce analysis failed: not enough providers answered"
+        );
+        return;
+    }
+    tracing::info!(
+        requestId = request_id,
+        userId = user,
+        taskType = task,
+        providers,
+        confidence,
+        consensus,
+        processingTime = time,
+        cost,
+        "Wall-bounce analysis completed"
+    );
+    if report.verdict.confidence_ppm.is_some_and(|confidence| confidence < QUALITY_THRESHOLD_PPM) {
+        tracing::warn!(requestId = request_id, confidence, "Quality below threshold");
+    }
+}
+
+/// A request as it came, found right.
+struct Asked {
+    question: Question,
+    user_id: Option<String>,
+    session_id: Option<String>,
+}
+
+impl Asked {
+    fn parse(body: &[u8], limits: &LimitSettings) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body)?;
+        let prompt = form.required_text("prompt");
+        let task_type = form.required_label::<TaskType>("task_type");
+        // Parallel calls have no depth; it is checked and otherwise ignored, for clients send it with either mode.
+        let depth = form.number("depth", 1, MAX_DEPTH);
+        let mode = match form.text("mode").as_deref() {
+            None | Some("parallel") => Mode::Parallel,
+            Some("sequential") => Mode::Sequential { depth },
+            Some(_) => {
+                form.complain("mode", "must be parallel or sequential");
+                Mode::Parallel
+            }
+        };
+        let models = form.texts("models", MAX_MODELS);
+        let (user_id, session_id) = (form.name("user_id"), form.name("session_id"));
+        form.finish()?;
+        // Nothing is missing when nothing was found wrong.
+        let (Some(prompt), Some(task_type)) = (prompt, task_type) else { return Err(ApiError::internal()) };
+        if prompt.len() as u64 > limits.prompt_bytes {
+            return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
+        }
+        Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id })
+    }
+}
+
+/// Names for users that tell nothing about them: the log can follow a user through one run of the app, and no further.
+#[derive(Debug, Default)]
+pub struct Pseudonyms(RandomState);
+
+impl Pseudonyms {
+    fn of(&self, user_id: &str) -> String {
+        format!("u-{:016x}", self.0.hash_one(user_id))
+    }
+}

@@ -1,0 +1,166 @@
+//! `GET /health` says that this instance answers; `GET /api/v1/health` says how each service that it uses is, and since
+//! when. Neither fails because a service is away: the app goes on answering without Redis and without the exporter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Json};
+use serde::Serialize;
+use serde_json::{Value, json};
+use techsapo_shared::event::JournalSample;
+use techsapo_shared::labels::{ClosedLabel, Vendor};
+use tokio::sync::Mutex;
+
+use super::{App, ExporterClient};
+use crate::clock;
+use crate::telemetry::Recorder;
+
+/// How long what was found is still true. Callers that come at once share one look.
+const FRESH: Duration = Duration::from_millis(250);
+/// How often somebody looks when nobody asks, so that "since" is right.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long Redis may take to connect, and then to answer.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Condition {
+    Up,
+    Degraded,
+    Down,
+}
+
+/// What was found about one service.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    state: Condition,
+    #[serde(serialize_with = "as_rfc3339")]
+    since: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+fn as_rfc3339<S: serde::Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&clock::rfc3339(*unix_ms))
+}
+
+type Findings = BTreeMap<&'static str, Finding>;
+
+/// Looks after the services and remembers since when they are as they are.
+#[derive(Clone)]
+pub struct HealthChecks {
+    redis_url: String,
+    exporter: ExporterClient,
+    recorder: Recorder,
+    last: Arc<Mutex<(Option<Instant>, Findings)>>,
+}
+
+impl HealthChecks {
+    /// For these services.
+    pub fn new(redis_url: String, exporter: ExporterClient, recorder: Recorder) -> Self {
+        Self { redis_url, exporter, recorder, last: Arc::default() }
+    }
+
+    /// Looks now and then, for ever.
+    pub async fn watch(self) {
+        loop {
+            self.findings().await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn findings(&self) -> Findings {
+        let mut last = self.last.lock().await;
+        if last.0.is_some_and(|at| at.elapsed() < FRESH) {
+            return last.1.clone();
+        }
+        let (redis, exporter) = tokio::join!(check_redis(self.redis_url.clone()), self.exporter.check());
+        note(&mut last.1, "redis", up_or_down(redis));
+        note(&mut last.1, "exporter", up_or_down(exporter));
+        note(&mut last.1, "journal", check_journal(self.recorder.sample()));
+        last.0 = Some(Instant::now());
+        last.1.clone()
+    }
+}
+
+/// Takes in what was found; the moment changes only with the state.
+fn note(findings: &mut Findings, service: &'static str, (state, reason): (Condition, Option<String>)) {
+    let before = findings.get(service).filter(|before| before.state == state);
+    let since = before.map_or_else(clock::unix_ms, |before| before.since);
+    findings.insert(service, Finding { state, since, reason });
+}
+
+fn up_or_down(checked: Result<(), String>) -> (Condition, Option<String>) {
+    match checked {
+        Ok(()) => (Condition::Up, None),
+        Err(reason) => (Condition::Down, Some(reason)),
+    }
+}
+
+/// The journal always takes part; it is in a bad way when it is nearly full.
+fn check_journal(sample: JournalSample) -> (Condition, Option<String>) {
+    let nearly_full = sample.used_bytes.saturating_mul(10) >= sample.capacity_bytes.saturating_mul(9);
+    if nearly_full {
+        (Condition::Degraded, Some("more than nine tenths full: is the exporter reading?".to_owned()))
+    } else {
+        (Condition::Up, None)
+    }
+}
+
+async fn check_redis(url: String) -> Result<(), String> {
+    let ping = move || {
+        let mut connection = redis::Client::open(url)?.get_connection_with_timeout(REDIS_TIMEOUT)?;
+        connection.set_read_timeout(Some(REDIS_TIMEOUT))?;
+        redis::cmd("PING").query::<String>(&mut connection)
+    };
+    match tokio::task::spawn_blocking(ping).await {
+        Ok(answer) => answer.map(drop).map_err(|error: redis::RedisError| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The handler of `GET /health`.
+pub(super) async fn basic(State(app): State<Arc<App>>) -> impl IntoResponse {
+    Json(json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "instance": app.sampler.instance(),
+        "uptime_seconds": app.started.elapsed().as_secs(),
+        "timestamp": clock::rfc3339(clock::unix_ms()),
+    }))
+}
+
+/// The handler of `GET /api/v1/health`.
+pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let findings = app.health.findings().await;
+    let all_up = findings.values().all(|finding| finding.state == Condition::Up);
+    let journal = app.recorder.sample();
+    let mut services = json!(findings);
+    services["journal"]["used_bytes"] = json!(journal.used_bytes);
+    services["journal"]["capacity_bytes"] = json!(journal.capacity_bytes);
+    services["journal"]["dropped_events"] = json!(journal.dropped);
+    services["journal"]["pending_events"] = json!(app.recorder.pending_events());
+    Json(json!({
+        "status": if all_up { "ok" } else { "degraded" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "instance": app.sampler.instance(),
+        "uptime_seconds": app.started.elapsed().as_secs(),
+        "services": services,
+        "providers": providers(&app),
+        "timestamp": clock::rfc3339(clock::unix_ms()),
+    }))
+}
+
+fn providers(app: &App) -> Vec<Value> {
+    let view = |provider: &dyn crate::providers::Provider| {
+        json!({
+            "provider": provider.name().as_str(),
+            "models": provider.models(),
+            "simulated": provider.name().vendor() == Vendor::Simulated,
+        })
+    };
+    app.analyzer.providers().map(view).collect()
+}

@@ -1,0 +1,104 @@
+//! Owns the connections: accepts up to a limit, gives each a time to say what it wants, and ends them in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::config::LimitSettings;
+
+/// How long to wait after the system refused a connection for want of something, such as file descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// How many connections are open.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<AtomicU64>);
+
+impl OpenConnections {
+    /// How many are open now.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn opened(&self) -> OpenConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(&self.0))
+    }
+}
+
+/// One open connection, counted until it is dropped.
+struct OpenConnection(Arc<AtomicU64>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves a router on a listener.
+pub struct Server {
+    listener: TcpListener,
+    router: Router,
+    http: hyper::server::conn::http1::Builder,
+    /// One permit for each connection that may still be opened.
+    room: Arc<Semaphore>,
+    open: OpenConnections,
+}
+
+impl Server {
+    /// A server that counts its connections in `open`.
+    pub fn new(listener: TcpListener, router: Router, limits: &LimitSettings, open: OpenConnections) -> Self {
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        Self { listener, router, http, room: Arc::new(Semaphore::new(limits.connections)), open }
+    }
+
+    /// Serves until `stop`. Returns the connections that are still open, to be ended in order.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> GracefulShutdown {
+        let connections = GracefulShutdown::new();
+        tokio::select! {
+            () = self.accept(&connections) => {}
+            () = stop => {}
+        }
+        // The listener goes with `self`: whoever connects from here on is refused at once and can go elsewhere.
+        connections
+    }
+
+    async fn accept(&self, connections: &GracefulShutdown) {
+        loop {
+            // Room first: beyond the limit, connections wait in the kernel's queue.
+            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(reason = %error, "A connection could not be accepted");
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                }
+            };
+            let open = self.open.opened();
+            let connection = connections.watch(self.serve(stream));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(reason = %error, "A connection broke off");
+                }
+                drop((open, room));
+            });
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+    ) -> hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+        // Answers are small and whole: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        self.http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()))
+    }
+}

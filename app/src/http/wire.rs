@@ -1,0 +1,162 @@
+//! What `POST /api/v1/generate` answers. Scores are 0 to 1, money in USD, exact figures beside it in nano-USD.
+
+use serde::Serialize;
+use techsapo_shared::event::WHOLE_PPM;
+use techsapo_shared::labels::{Provider as Name, Status, TaskType, Vendor};
+
+use crate::analysis::{Call, Mode, Report};
+use crate::clock;
+
+/// Stands in every response in which a simulated provider had a part.
+const SIMULATED_NOTICE: &str =
+    "Simulated providers answered: the text is made up, and so are its cost and the time that it took.";
+
+/// A score as a number from 0 to 1.
+pub(super) fn score(ppm: u32) -> f64 {
+    f64::from(ppm) / f64::from(WHOLE_PPM)
+}
+
+/// An amount in USD. Sums are made before this, in integers.
+pub(super) fn usd(nanousd: u64) -> f64 {
+    nanousd as f64 / 1e9
+}
+
+/// The answer to a question.
+#[derive(Serialize)]
+pub(super) struct GenerateResponse<'a> {
+    response: &'a str,
+    confidence: Option<f64>,
+    reasoning: String,
+    task_type: TaskType,
+    session_id: &'a str,
+    wall_bounce_analysis: WallBounceAnalysis<'a>,
+    simulated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<&'static str>,
+    request_id: &'a str,
+    timestamp: String,
+}
+
+#[derive(Serialize)]
+struct WallBounceAnalysis<'a> {
+    mode: &'static str,
+    /// Those who answered, in the order of asking.
+    providers_used: Vec<Name>,
+    llm_votes: Vec<CallView<'a>>,
+    consensus: Option<f64>,
+    total_cost: f64,
+    total_cost_nanousd: u64,
+    processing_time_ms: u64,
+}
+
+impl<'a> GenerateResponse<'a> {
+    pub(super) fn new(report: &'a Report, session_id: &'a str, request_id: &'a str) -> Self {
+        let simulated = report.answered().any(|call| call.provider.vendor() == Vendor::Simulated);
+        let mut providers_used = Vec::new();
+        for call in report.answered() {
+            // In sequence a provider may have answered twice; it is still one.
+            if !providers_used.contains(&call.provider) {
+                providers_used.push(call.provider);
+            }
+        }
+        Self {
+            response: report.chosen().map_or("", |(_, answer)| &answer.text),
+            confidence: report.verdict.confidence_ppm.map(score),
+            reasoning: reasoning(report),
+            task_type: report.task_type,
+            session_id,
+            wall_bounce_analysis: WallBounceAnalysis {
+                mode: match report.mode {
+                    Mode::Parallel => "parallel",
+                    Mode::Sequential { .. } => "sequential",
+                },
+                providers_used,
+                llm_votes: CallView::all(report),
+                consensus: report.verdict.consensus_ppm.map(score),
+                total_cost: usd(report.total_cost_nanousd()),
+                total_cost_nanousd: report.total_cost_nanousd(),
+                processing_time_ms: clock::micros(report.duration) / 1_000,
+            },
+            simulated,
+            notice: simulated.then_some(SIMULATED_NOTICE),
+            request_id,
+            timestamp: clock::rfc3339(report.ended_ms),
+        }
+    }
+}
+
+/// Why this answer, in a sentence.
+fn reasoning(report: &Report) -> String {
+    let (answered, asked) = (report.answered().count(), report.calls.len());
+    let Some((chosen, _)) = report.chosen() else { return String::new() };
+    let percent = |ppm: u32| f64::from(ppm) / 1e4;
+    let agreement = report.outcome.ok().and_then(|index| report.verdict.agreement_ppm[index]);
+    match (report.verdict.consensus_ppm, agreement) {
+        (Some(consensus), Some(agreement)) => format!(
+            "{answered} of {asked} calls brought an answer; the answers agree by {:.1} % on average. The answer of {} \
+             is returned because it agrees most with the others ({:.1} %).",
+            percent(consensus),
+            chosen.provider,
+            percent(agreement)
+        ),
+        _ => format!(
+            "The only answer, of {}, is returned; there was none to compare it with.",
+            chosen.provider
+        ),
+    }
+}
+
+/// One call, as a caller sees it.
+#[derive(Serialize)]
+pub(super) struct CallView<'a> {
+    provider: Name,
+    model: &'a str,
+    status: Status,
+    /// Confidence that there would be if this answer had been returned; measured, never the model's own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<f64>,
+    /// Mean agreement with the other answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement_score: Option<f64>,
+    duration_ms: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cost: f64,
+    cost_nanousd: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<CallProblem>,
+}
+
+#[derive(Serialize)]
+struct CallProblem {
+    kind: &'static str,
+    message: String,
+}
+
+impl<'a> CallView<'a> {
+    /// Every call of a report, in the order of asking.
+    pub(super) fn all(report: &'a Report) -> Vec<Self> {
+        report.calls.iter().enumerate().map(|(index, call)| Self::new(report, index, call)).collect()
+    }
+
+    fn new(report: &'a Report, index: usize, call: &'a Call) -> Self {
+        let answer = call.result.as_ref().ok();
+        let problem = |error: &crate::analysis::CallError| CallProblem {
+            kind: error.kind(),
+            message: error.to_string(),
+        };
+        Self {
+            provider: call.provider,
+            model: &call.model,
+            status: call.status(),
+            confidence: report.verdict.confidence_in_ppm(index).map(score),
+            agreement_score: report.verdict.agreement_ppm[index].map(score),
+            duration_ms: clock::micros(call.duration) / 1_000,
+            input_tokens: answer.map_or(0, |answer| answer.input_tokens),
+            output_tokens: answer.map_or(0, |answer| answer.output_tokens),
+            cost: usd(call.cost_nanousd()),
+            cost_nanousd: call.cost_nanousd(),
+            error: call.result.as_ref().err().map(problem),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Joins the rooms: from settings, a listener and a recorder to a running app.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use techsapo_shared::event::{BudgetLimits, ConfiguredProvider, Event, ProvidersConfigured};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::analysis::{Analyzer, Limits};
+use crate::clock;
+use crate::config::{Settings, SimulatedSettings};
+use crate::http::{
+    Admission, App, ExporterClient, HealthChecks, OpenConnections, Pseudonyms, Server, router,
+};
+use crate::providers::Provider;
+use crate::providers::simulated::{Behaviour, NAMES, Simulated};
+use crate::runtime::Sampler;
+use crate::telemetry::Recorder;
+
+/// Why the app cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (set listen, or TECHSAPO_LISTEN): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// No client for the exporter can be made.
+    #[error("cannot make a client for the exporter: {0}")]
+    Exporter(#[from] reqwest::Error),
+}
+
+/// Takes the address that the app will listen on.
+///
+/// # Errors
+/// Says which address, and what the system has against it.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Serves until `stop`, then drains: connections first, then analyses whose callers have gone.
+///
+/// # Errors
+/// Says why it cannot start. Once it serves, it does not fail.
+pub async fn serve(
+    settings: Settings,
+    listener: TcpListener,
+    recorder: Recorder,
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let instance = settings.instance.clone().unwrap_or_else(|| host_and_port(&listener));
+    let connections = OpenConnections::default();
+    let admission =
+        Arc::new(Admission::new(settings.limits.concurrent_analyses, settings.limits.queued_analyses));
+    let sampler = Sampler::new(&instance, recorder.clone(), connections.clone(), Arc::clone(&admission));
+    let exporter = ExporterClient::new(&settings.exporter.url)?;
+    let health = HealthChecks::new(settings.redis.url.clone(), exporter.clone(), recorder.clone());
+    let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
+    let analyzer = Analyzer::new(simulated_providers(&settings.simulated), limits);
+    record_configuration(&recorder, &settings, &analyzer, &instance);
+
+    // Dropped, and thereby stopped, when this function returns.
+    let mut background = JoinSet::new();
+    background.spawn(sampler.clone().record_samples());
+    background.spawn(sampler.clone().record_lag());
+    background.spawn(health.clone().watch());
+
+    let deadline = settings.shutdown.deadline;
+    let limit_settings = settings.limits.clone();
+    let app = Arc::new(App {
+        settings,
+        analyzer,
+        admission: Arc::clone(&admission),
+        recorder,
+        sampler,
+        exporter,
+        health,
+        pseudonyms: Pseudonyms::default(),
+        started: Instant::now(),
+    });
+    let server = Server::new(listener, router(app), &limit_settings, connections.clone());
+    tracing::info!(instance, "Serving; the simulated providers answer");
+    let still_open = server.run(stop).await;
+    tracing::info!("Stopping: running requests may end");
+    let drained = async {
+        still_open.shutdown().await;
+        admission.idle().await;
+    };
+    if tokio::time::timeout(deadline, drained).await.is_err() {
+        tracing::warn!(
+            connections = connections.count(),
+            "The shutdown deadline cut off what was still running"
+        );
+    }
+    Ok(())
+}
+
+/// The built-in providers, as they are set up.
+fn simulated_providers(settings: &SimulatedSettings) -> Vec<Arc<dyn Provider>> {
+    let behaviour = |index: usize| Behaviour {
+        seed: settings.seed,
+        latency: settings.latency,
+        latency_jitter: settings.latency_jitter,
+        failure_ppm: settings.failure_rate,
+        timeout_ppm: settings.timeout_rate,
+        disagreement_ppm: settings.disagreement,
+        input_price_nanousd: settings.input_prices[index],
+        output_price_nanousd: settings.output_prices[index],
+    };
+    let provider = |(index, name): (usize, _)| {
+        Arc::new(Simulated::new(name, settings.models[index].clone(), behaviour(index))) as Arc<dyn Provider>
+    };
+    NAMES.into_iter().enumerate().map(provider).collect()
+}
+
+/// States what this instance is set up to do, so that every series that may come stands at zero beforehand.
+fn record_configuration(recorder: &Recorder, settings: &Settings, analyzer: &Analyzer, instance: &str) {
+    let configured = |provider: &dyn Provider| ConfiguredProvider {
+        provider: provider.name(),
+        models: provider.models().iter().cloned().map(Cow::Owned).collect(),
+    };
+    recorder.record(&Event::ProvidersConfigured(ProvidersConfigured {
+        t: clock::unix_ms(),
+        app_instance: Cow::Borrowed(instance),
+        providers: analyzer.providers().map(configured).collect(),
+    }));
+    recorder.record(&Event::BudgetLimits(BudgetLimits {
+        t: clock::unix_ms(),
+        daily_nanousd: settings.budget.daily_usd,
+        monthly_nanousd: settings.budget.monthly_usd,
+        time_zone: Cow::Borrowed(&settings.budget.time_zone),
+    }));
+}
+
+/// A name for this instance where none is set: unique on its network.
+fn host_and_port(listener: &TcpListener) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    format!("{host}:{port}")
+}

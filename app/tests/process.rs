@@ -1,0 +1,109 @@
+//! The app as a process: what it says when it cannot start, and how it stops.
+
+#![allow(clippy::unwrap_used)] // A test that meets the unexpected has failed.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The binary with an environment of its own, in a folder of its own, on any port.
+fn techsapo(folder: &Path, env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_techsapo"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("TECHSAPO_LISTEN", "127.0.0.1:0")
+        .env("TECHSAPO_REDIS_URL", "redis://127.0.0.1:1")
+        .env("TECHSAPO_SHUTDOWN_DEADLINE", "100ms")
+        .envs(env.iter().copied());
+    command
+}
+
+fn run(env: &[(&str, &str)], args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    techsapo(folder.path(), env).args(args).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn wrong_settings_are_told_all_at_once_and_end_with_two() {
+    let env =
+        [("TECHSAPO_LISTEN", "here"), ("TECHSAPO_LIMITS_BODY_BYTES", "-1"), ("TECHSAPO_LOG_LEVEL", "loud")];
+    for args in [&[][..], &["--check"]] {
+        let output = run(&env, args);
+        assert_eq!(output.status.code(), Some(2));
+        let text = said(&output);
+        assert!(text.contains("3 settings are wrong"), "{text}");
+        assert!(env.iter().all(|(name, _)| text.contains(name)), "{text}");
+    }
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_an_error_and_a_default_one_is_not() {
+    let output = run(&[], &["--check", "--config", "nowhere.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("nowhere.toml"));
+    let output = run(&[], &["--check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
+fn the_configuration_that_it_prints_is_one_that_it_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = run(&[("TECHSAPO_LISTEN", "127.0.0.1:4711")], &["--print-config"]).stdout;
+    let path = folder.path().join("config/techsapo.toml");
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(&path, &printed).unwrap();
+    let mut command = techsapo(folder.path(), &[]);
+    let again = command.env_remove("TECHSAPO_LISTEN").arg("--print-config").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed), String::from_utf8_lossy(&again.stdout));
+    assert!(String::from_utf8_lossy(&printed).contains("127.0.0.1:4711"));
+}
+
+#[test]
+fn a_taken_port_is_one_clear_message() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&[("TECHSAPO_LISTEN", &address)], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(&address) && text.contains("TECHSAPO_LISTEN"), "{text}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_one_clear_message() {
+    let folder = tempfile::tempdir().unwrap();
+    // Not even the superuser makes a folder inside a file.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let journal = file.join("journal").display().to_string();
+    let output = techsapo(folder.path(), &[("TECHSAPO_JOURNAL_DIR", &journal)]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(&journal), "{text}");
+}
+
+#[test]
+fn a_signal_stops_it_in_order() {
+    for signal in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = techsapo(folder.path(), &[]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(app.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(log.any(|line| line.contains("Serving")), "it starts");
+        send(&app, signal);
+        let rest: Vec<_> = log.collect();
+        assert!(rest.iter().any(|line| line.contains("Stopped")), "{rest:?}");
+        assert_eq!(app.wait().unwrap().code(), Some(0));
+    }
+}
+
+fn send(app: &Child, signal: &str) {
+    let status = Command::new("kill").arg(format!("-{signal}")).arg(app.id().to_string()).status().unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,192 @@
+//! Processes killed, Redis gone or emptied, in the middle of load: no counter ever goes down, and at rest every event
+//! counts exactly once.
+
+use std::time::Duration;
+
+use techsapo_tests::{Exporter, Exposition, Producer, RedisServer, facts, wait};
+
+use super::{counted, stage};
+
+/// The pages of one exporter, each held against the one before.
+struct Watch {
+    last: Exposition,
+    seen: usize,
+}
+
+impl Watch {
+    fn new(exporter: &Exporter) -> Self {
+        Self { last: exporter.scrape(), seen: 1 }
+    }
+
+    /// Scrapes once. A page without a holder's figures (the exporter is starting) says nothing.
+    fn look(&mut self, exporter: &Exporter) {
+        let Ok(answer) = exporter.get("/metrics") else { return };
+        let page = Exposition::parse(&answer.text());
+        if page.family("techsapo_telemetry_events_total").is_some_and(|family| !family.samples.is_empty()) {
+            page.never_decreased_since(&self.last);
+            self.last = page;
+            self.seen += 1;
+        }
+    }
+}
+
+#[test]
+fn the_exporter_killed_again_and_again_under_load() {
+    let (redis, mut exporter, mut producer) = stage();
+    let mut watch = Watch::new(&exporter);
+    const BATCHES: usize = 300;
+    let id = producer.id().to_owned();
+    let load = std::thread::spawn(move || {
+        for _ in 0..BATCHES {
+            producer.send(&facts::many(20));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        producer
+    });
+    for round in 0..5u64 {
+        for _ in 0..20 + 7 * round {
+            watch.look(&exporter);
+            std::thread::sleep(Duration::from_millis(15));
+        }
+        exporter.kill_9();
+        exporter.spawn_again();
+    }
+    let mut producer = load.join().unwrap();
+    exporter.wait_ready();
+    let page = exporter.scrape_after(&mut producer);
+    page.never_decreased_since(&watch.last);
+    assert_eq!(counted(&page), (BATCHES * 20) as f64);
+    page.counter("techsapo_telemetry_lost_events_total").is(0);
+    page.counter("techsapo_telemetry_gaps_total").is(0);
+    assert!(watch.seen > 20, "only {} pages were compared", watch.seen);
+    assert_eq!(redis.cli::<u64>(&["HGET", "techsapo:acks", &id]), (BATCHES * 20) as u64);
+}
+
+/// Sends again whatever is not acknowledged, as a shipper does, until all is.
+fn resend_until_acknowledged(producer: &mut Producer) {
+    wait::until_true("everything is acknowledged", || {
+        if producer.acknowledged() < producer.last_seq() {
+            producer.rewind(7);
+            std::thread::sleep(Duration::from_millis(1_500));
+        }
+        producer.acknowledged() == producer.last_seq()
+    });
+}
+
+#[test]
+fn redis_killed_and_everything_in_it_forgotten() {
+    let (mut redis, exporter, mut producer) = stage();
+    let mut watch = Watch::new(&exporter);
+    for _ in 0..3 {
+        producer.send(&facts::many(30));
+        producer.send(&facts::many(30));
+        watch.look(&exporter);
+        redis.kill_9();
+        watch.look(&exporter);
+        redis.start_again();
+        producer.reconnect(&redis);
+        producer.send(&facts::many(5));
+    }
+    resend_until_acknowledged(&mut producer);
+    let page = exporter.scrape_after(&mut producer);
+    page.never_decreased_since(&watch.last);
+    assert_eq!(counted(&page), 3.0 * 65.0);
+    page.counter("techsapo_telemetry_lost_events_total").is(0);
+}
+
+#[test]
+fn redis_killed_and_its_appendonly_file_read_again() {
+    let mut redis = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let exporter = Exporter::of(&redis).start();
+    let mut producer = Producer::new(&redis);
+    producer.send(&facts::many(30));
+    redis.kill_9();
+    redis.start_again();
+    producer.reconnect(&redis);
+    producer.send(&facts::many(5));
+    let page = exporter.scrape_after(&mut producer);
+    assert_eq!(counted(&page), 35.0);
+    page.counter("techsapo_telemetry_gaps_total").is(0);
+}
+
+#[test]
+fn flushall_loses_nothing_that_the_producer_still_has() {
+    let (redis, exporter, mut producer) = stage();
+    producer.send(&facts::many(40));
+    let before = exporter.scrape_after(&mut producer);
+    exporter.process.pause();
+    producer.send(&facts::many(10));
+    redis.cli::<()>(&["FLUSHALL"]);
+    exporter.process.resume();
+    producer.send(&facts::many(10));
+    resend_until_acknowledged(&mut producer);
+    let page = exporter.scrape_after(&mut producer);
+    page.never_decreased_since(&before);
+    assert_eq!(counted(&page), 60.0);
+    page.counter("techsapo_telemetry_lost_events_total").is(0);
+}
+
+#[test]
+fn a_stream_trimmed_by_hand_is_a_gap_that_closes() {
+    let (redis, exporter, mut producer) = stage();
+    producer.send(&facts::many(3));
+    producer.wait_acknowledged();
+    exporter.process.pause();
+    producer.send(&facts::many(10));
+    redis.cli::<usize>(&["XTRIM", "techsapo:events", "MAXLEN", "0"]);
+    producer.send(&facts::many(10));
+    exporter.process.resume();
+    resend_until_acknowledged(&mut producer);
+    let page = exporter.scrape_after(&mut producer);
+    assert_eq!(counted(&page), 23.0);
+    assert!(page.counter("techsapo_telemetry_gaps_total").one().value >= 1.0);
+    page.counter("techsapo_telemetry_lost_events_total").is(0);
+}
+
+#[test]
+fn redis_out_of_memory_is_trimmed_free_again() {
+    let redis = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let exporter = Exporter::of(&redis).start();
+    let mut producer = Producer::new(&redis);
+    exporter.process.pause();
+    // Fill it from outside: what a full Redis refuses here is not the exporter's doing.
+    let filler = "x".repeat(100_000);
+    let line = facts::event("error", &serde_json::json!({"note": filler})).to_string();
+    let add = |count: u64| {
+        let id = producer.id().to_owned();
+        let mut command = redis::cmd("XADD");
+        command.arg("techsapo:events").arg("*").arg(&[
+            ("v", "1"),
+            ("p", &id),
+            ("n", "1"),
+            ("h", "1"),
+            ("d", &line),
+        ]);
+        command.arg("s").arg(count).exec(&mut redis.connection()).is_ok()
+    };
+    let sent = (1..).take_while(|&seq| add(seq)).count() as u64;
+    assert!((1..100).contains(&sent), "{sent} entries fitted");
+    exporter.process.resume();
+    exporter.scrape_until("all that fitted is counted", |page| counted(page) == sent as f64);
+    producer.note_lines((0..sent).map(|_| line.clone()));
+    producer.wait_acknowledged();
+    producer.send(&facts::many(1));
+    assert_eq!(counted(&exporter.scrape_after(&mut producer)), sent as f64 + 1.0);
+}
+
+#[test]
+fn redis_away_at_the_start_is_waited_for() {
+    let mut redis = RedisServer::start();
+    redis.kill_9();
+    let mut exporter = Exporter::of(&redis).spawn();
+    exporter.wait_log("Redis");
+    assert_eq!(exporter.get("/-/healthy").unwrap().status, 200);
+    let answer = exporter.get("/-/ready").unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("Redis"), "{}", answer.text());
+    redis.start_again();
+    exporter.wait_ready();
+    let mut producer = Producer::new(&redis);
+    producer.send(&facts::many(3));
+    assert_eq!(counted(&exporter.scrape_after(&mut producer)), 3.0);
+}
