@@ -84,8 +84,9 @@ pub async fn serve(
         pseudonyms: Pseudonyms::default(),
         started: Instant::now(),
     });
+    let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let server = Server::new(listener, router(app), &limit_settings, connections.clone());
-    tracing::info!(instance, "Serving; the simulated providers answer");
+    tracing::info!(instance, address, "Serving; the simulated providers answer");
     let still_open = server.run(stop).await;
     tracing::info!("Stopping: running requests may end");
     let drained = async {

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use crate::http::{self, Answer};
 use crate::{Process, RedisServer, binaries, free_port, wait};
 
+/// Folder of its journal, inside its own.
+const JOURNAL: &str = "journal";
+
 /// How an app is to be started.
 #[derive(Debug, Clone)]
 pub struct AppSetup {
@@ -75,13 +78,12 @@ impl App {
     /// without failures.
     pub fn of(redis: &RedisServer) -> AppSetup {
         let folder = TempDir::new().unwrap();
-        let journal = folder.path().join("journal").to_string_lossy().into_owned();
+        let journal = folder.path().join(JOURNAL).to_string_lossy().into_owned();
         AppSetup { environment: BTreeMap::new(), folder: Arc::new(folder) }
             .set("TECHSAPO_REDIS_URL", &redis.url())
             .set("TECHSAPO_JOURNAL_DIR", &journal)
             .set("TECHSAPO_SIMULATED_LATENCY", "5ms")
             .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "2ms")
-            .set("TECHSAPO_LOG_FORMAT", "text")
     }
 
     /// Its address, `http://127.0.0.1:<port>`.
@@ -95,6 +97,15 @@ impl App {
     /// Says why there was no answer.
     pub fn get(&self, path: &str) -> Result<Answer, String> {
         http::get(&format!("{}{path}", self.url()))
+    }
+
+    /// Waits until nothing is left of earlier runs: their events are durable at the exporter and their files gone.
+    pub fn wait_drained(&self) {
+        wait::until_true("the journal holds this run alone", || {
+            let files = std::fs::read_dir(self.setup.folder.path().join(JOURNAL)).unwrap();
+            let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.ends_with(".journal")).count() == 1
+        });
     }
 
     /// Waits until `/health` answers.

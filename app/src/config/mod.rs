@@ -125,7 +125,7 @@ settings! {
     /// Stopping.
     shutdown: ShutdownSettings {
         /// How long running requests get to end, and then as long again for events to leave.
-        deadline: Duration = DURATION("10s"),
+        deadline: Duration = DURATION("5s"),
     }
 }
 

@@ -108,6 +108,18 @@ fn members_depend_on_what_they_may() {
             );
         }
     }
+    for member in ["app", "exporter", "shared", "tests"] {
+        let manifest: toml::Table = read(format!("{member}/Cargo.toml")).parse().unwrap();
+        for table in ["dependencies", "dev-dependencies"] {
+            for (name, how) in manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
+                assert_eq!(
+                    how["workspace"].as_bool(),
+                    Some(true),
+                    "{member}: {name} belongs in the workspace's table"
+                );
+            }
+        }
+    }
     let contract = dependencies("shared/Cargo.toml", "dependencies");
     assert!(
         contract.iter().all(|name| !RUNTIME.contains(&name.as_str())),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use techsapo_tests::{Exporter, Exposition, Producer, RedisServer, facts, wait};
 
 use super::{counted, stage};
@@ -30,15 +31,23 @@ impl Watch {
     }
 }
 
+/// Small events, and one of a series that nobody has seen before.
+fn batch(number: usize) -> Vec<Value> {
+    let mut events = facts::many(19);
+    events.push(facts::event("http_request", &json!({"route": format!("/{number}")})));
+    events
+}
+
 #[test]
 fn the_exporter_killed_again_and_again_under_load() {
-    let (redis, mut exporter, mut producer) = stage();
-    let mut watch = Watch::new(&exporter);
     const BATCHES: usize = 300;
-    let id = producer.id().to_owned();
+    let redis = RedisServer::start();
+    let mut exporter = Exporter::of(&redis).birth_hold("1s").start();
+    let mut producer = Producer::new(&redis);
+    let mut watch = Watch::new(&exporter);
     let load = std::thread::spawn(move || {
-        for _ in 0..BATCHES {
-            producer.send(&facts::many(20));
+        for number in 0..BATCHES {
+            producer.send(&batch(number));
             std::thread::sleep(Duration::from_millis(10));
         }
         producer
@@ -59,7 +68,9 @@ fn the_exporter_killed_again_and_again_under_load() {
     page.counter("techsapo_telemetry_lost_events_total").is(0);
     page.counter("techsapo_telemetry_gaps_total").is(0);
     assert!(watch.seen > 20, "only {} pages were compared", watch.seen);
-    assert_eq!(redis.cli::<u64>(&["HGET", "techsapo:acks", &id]), (BATCHES * 20) as u64);
+    exporter.scrape_until("every new series shows its one event", |page| {
+        page.counter("techsapo_http_requests_total").total() == BATCHES as f64
+    });
 }
 
 /// Sends again whatever is not acknowledged, as a shipper does, until all is.
@@ -151,7 +162,7 @@ fn redis_out_of_memory_is_trimmed_free_again() {
     exporter.process.pause();
     // Fill it from outside: what a full Redis refuses here is not the exporter's doing.
     let filler = "x".repeat(100_000);
-    let line = facts::event("error", &serde_json::json!({"note": filler})).to_string();
+    let line = facts::event("error", &json!({"note": filler})).to_string();
     let add = |count: u64| {
         let id = producer.id().to_owned();
         let mut command = redis::cmd("XADD");
@@ -189,4 +200,30 @@ fn redis_away_at_the_start_is_waited_for() {
     let mut producer = Producer::new(&redis);
     producer.send(&facts::many(3));
     assert_eq!(counted(&exporter.scrape_after(&mut producer)), 3.0);
+}
+
+#[test]
+fn a_key_of_another_kind_in_the_stream_s_place_is_told_and_survived() {
+    let (redis, exporter, mut producer) = stage();
+    producer.send(&facts::many(5));
+    let before = exporter.scrape_after(&mut producer);
+    redis.cli::<()>(&["SET", "techsapo:events", "no stream"]);
+    exporter.wait_log("WRONGTYPE");
+    exporter.scrape().never_decreased_since(&before);
+    redis.cli::<()>(&["DEL", "techsapo:events"]);
+    producer.send(&facts::many(5));
+    assert_eq!(counted(&exporter.scrape_after(&mut producer)), 10.0);
+}
+
+#[test]
+fn a_password_is_never_written_to_the_log() {
+    let mut redis = RedisServer::start();
+    redis.kill_9();
+    let url = redis.url().replace("redis://", "redis://:open-sesame@");
+    let exporter = Exporter::of(&redis).redis_url(&url).spawn();
+    exporter.wait_log("Redis");
+    redis.start_again();
+    exporter.wait_log("AUTH");
+    assert!(!exporter.process.log().contains("open-sesame"), "{}", exporter.process.log());
+    assert!(!exporter.get("/-/ready").unwrap().text().contains("open-sesame"));
 }

@@ -127,6 +127,25 @@ fn another_state_keeps_its_hands_off_until_the_owner_is_gone() {
 }
 
 #[test]
+fn an_owner_that_was_paused_too_long_finds_that_it_was_replaced() {
+    let (redis, exporter, mut producer) = stage();
+    producer.send(&facts::many(10));
+    let owner: String = redis.cli(&["GET", "techsapo:owner"]);
+    producer.wait_acknowledged();
+    let mut successor = Exporter::of(&redis).spawn();
+    exporter.process.pause();
+    producer.send(&facts::many(5));
+    successor.wait_ready();
+    exporter.process.resume();
+    exporter.wait_log("the stream now belongs to the state");
+    assert_eq!(exporter.get("/-/ready").unwrap().status, 503);
+    exporter.scrape().counter("techsapo_telemetry_events_total").absent();
+    producer.send(&facts::many(2));
+    assert_eq!(counted(&successor.scrape_after(&mut producer)), 7.0);
+    assert_ne!(redis.cli::<String>(&["GET", "techsapo:owner"]), owner);
+}
+
+#[test]
 fn two_on_one_folder_are_one_holder_and_its_standby() {
     let (_redis, mut holder, mut producer) = stage();
     producer.send(&facts::many(10));
