@@ -36,10 +36,20 @@ fn main() -> ExitCode {
     match run(&Args::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("techsapo: {failure}");
+            eprintln!("techsapo: {}", chain(&failure));
             ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// An error with its causes, for a person.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some errors name their cause themselves.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn run(args: &Args) -> Result<(), Failure> {

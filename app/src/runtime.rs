@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use techsapo_shared::event::{ConnectionCount, Event, EventLoopLag, QueueLength, RuntimeSample};
@@ -12,14 +13,41 @@ use techsapo_shared::labels::{ConnectionType, QueueName};
 use tikv_jemalloc_ctl::{epoch, stats};
 use tokio::time::Instant;
 
+use crate::analysis::Admission;
 use crate::clock;
-use crate::http::{Admission, OpenConnections};
 use crate::telemetry::Recorder;
 
 /// How often a sample is recorded.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// How often lateness is measured.
 const LAG_EVERY: Duration = Duration::from_secs(1);
+
+/// How many connections are open.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<AtomicU64>);
+
+impl OpenConnections {
+    /// How many are open now.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more, until what is returned is dropped.
+    pub fn opened(&self) -> OpenConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(&self.0))
+    }
+}
+
+/// One open connection, counted until it is dropped.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<AtomicU64>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Takes samples of this instance.
 #[derive(Clone)]

@@ -9,15 +9,13 @@ use techsapo_shared::event::{BudgetLimits, ConfiguredProvider, Event, ProvidersC
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::analysis::{Analyzer, Limits};
+use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
 use crate::config::{Settings, SimulatedSettings};
-use crate::http::{
-    Admission, App, ExporterClient, HealthChecks, OpenConnections, Pseudonyms, Server, router,
-};
+use crate::http::{App, ExporterClient, HealthChecks, Pseudonyms, Server, router};
 use crate::providers::Provider;
 use crate::providers::simulated::{Behaviour, NAMES, Simulated};
-use crate::runtime::Sampler;
+use crate::runtime::{OpenConnections, Sampler};
 use crate::telemetry::Recorder;
 
 /// Why the app cannot start.

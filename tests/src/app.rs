@@ -1,6 +1,7 @@
 //! The analyzer as a process.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
@@ -26,6 +27,18 @@ impl AppSetup {
     pub fn set(mut self, variable: &str, value: &str) -> Self {
         self.environment.insert(variable.to_owned(), value.to_owned());
         self
+    }
+
+    /// Listens here instead of on a free port.
+    #[must_use]
+    pub fn listen(self, address: &str) -> Self {
+        self.set("TECHSAPO_LISTEN", address)
+    }
+
+    /// Keeps its journal in this folder instead of one of its own.
+    #[must_use]
+    pub fn journal(self, folder: &Path) -> Self {
+        self.set("TECHSAPO_JOURNAL_DIR", &folder.to_string_lossy())
     }
 
     /// Passes this exporter's page through at `/metrics`.
@@ -55,7 +68,7 @@ impl AppSetup {
         {
             command.env_remove(variable);
         }
-        command.envs(&self.environment).env("TECHSAPO_LISTEN", format!("127.0.0.1:{port}"));
+        command.env("TECHSAPO_LISTEN", format!("127.0.0.1:{port}")).envs(&self.environment);
         Process::start("app", self.folder.path(), command.current_dir(self.folder.path()))
     }
 }
@@ -78,10 +91,10 @@ impl App {
     /// without failures.
     pub fn of(redis: &RedisServer) -> AppSetup {
         let folder = TempDir::new().unwrap();
-        let journal = folder.path().join(JOURNAL).to_string_lossy().into_owned();
+        let journal = folder.path().join(JOURNAL);
         AppSetup { environment: BTreeMap::new(), folder: Arc::new(folder) }
             .set("TECHSAPO_REDIS_URL", &redis.url())
-            .set("TECHSAPO_JOURNAL_DIR", &journal)
+            .journal(&journal)
             .set("TECHSAPO_SIMULATED_LATENCY", "5ms")
             .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "2ms")
     }
@@ -89,6 +102,11 @@ impl App {
     /// Its address, `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The folder of its journal.
+    pub fn journal(&self) -> &Path {
+        Path::new(&self.setup.environment["TECHSAPO_JOURNAL_DIR"])
     }
 
     /// Gets one of its paths.
@@ -102,7 +120,7 @@ impl App {
     /// Waits until nothing is left of earlier runs: their events are durable at the exporter and their files gone.
     pub fn wait_drained(&self) {
         wait::until_true("the journal holds this run alone", || {
-            let files = std::fs::read_dir(self.setup.folder.path().join(JOURNAL)).unwrap();
+            let files = std::fs::read_dir(self.journal()).unwrap();
             let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             names.filter(|name| name.ends_with(".journal")).count() == 1
         });

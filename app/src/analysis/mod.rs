@@ -3,10 +3,12 @@
 //! [`Analyzer::plan`] checks what is asked for against what there is; [`Analyzer::analyze`] asks and returns a
 //! [`Report`] of everything that happened, also when nothing came of it. Nothing here knows HTTP or measuring.
 //!
+//! * `admission`: how many analyses run at once, and how many may wait.
 //! * [`agreement`]: how alike two answers are.
 //! * `fanout`: asks, in parallel or in turn, within the deadline.
 //! * `verdict`: consensus, confidence, and whose answer is returned.
 
+mod admission;
 pub mod agreement;
 mod fanout;
 mod verdict;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use techsapo_shared::labels::{Provider as Name, Status, TaskType};
 
 use crate::providers::{Completion, Provider, ProviderError};
+pub use admission::Admission;
 pub use verdict::{Pair, Verdict};
 
 /// Longest chain of calls that can be asked for in sequential mode.

@@ -3,7 +3,6 @@
 //! Every response passes, from the inside out, through `request_id` (a request has an id; an error has one shape) and
 //! `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
 
-mod admission;
 mod body;
 mod error;
 mod exporter;
@@ -25,13 +24,12 @@ use axum::{Router, middleware};
 use techsapo_shared::event::Event;
 use techsapo_shared::labels::RouteKind;
 
-pub use admission::Admission;
 pub use exporter::ExporterClient;
 pub use generate::Pseudonyms;
 pub use health::HealthChecks;
-pub use server::{OpenConnections, Server};
+pub use server::Server;
 
-use crate::analysis::Analyzer;
+use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
 use crate::runtime::Sampler;
 use crate::telemetry::Recorder;

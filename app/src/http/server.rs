@@ -1,7 +1,6 @@
 //! Owns the connections: accepts up to a limit, gives each a time to say what it wants, and ends them in order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,34 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::config::LimitSettings;
+use crate::runtime::OpenConnections;
 
 /// How long to wait after the system refused a connection for want of something, such as file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
-
-/// How many connections are open.
-#[derive(Debug, Clone, Default)]
-pub struct OpenConnections(Arc<AtomicU64>);
-
-impl OpenConnections {
-    /// How many are open now.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn opened(&self) -> OpenConnection {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(&self.0))
-    }
-}
-
-/// One open connection, counted until it is dropped.
-struct OpenConnection(Arc<AtomicU64>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Serves a router on a listener.
 pub struct Server {

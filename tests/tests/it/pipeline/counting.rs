@@ -141,6 +141,68 @@ fn poison_is_counted_quarantined_and_passed_over() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_poison_like_any_other() {
+    let (redis, exporter, mut producer) = stage();
+    let good = facts::many(1)[0].to_string().into_bytes();
+    let bad: &[u8] = b"{\"error\":{\"t\":1,\"error_type\":\"\xff\xfe\0\"}}";
+    let data = [&good[..], bad, &good[..]].join(&b'\n');
+    let mut command = redis::cmd("XADD");
+    command.arg("techsapo:events").arg("*").arg("v").arg("1").arg("d").arg(&data);
+    command.exec(&mut redis.connection()).unwrap();
+    producer.send(&facts::many(1));
+    let page = exporter.scrape_after(&mut producer);
+    assert_eq!(counted(&page), 3.0);
+    page.counter("techsapo_telemetry_rejected_events_total").with("reason", "syntax").is(1);
+    let quarantine: StreamRangeReply = redis.cli(&["XRANGE", "techsapo:quarantine", "-", "+"]);
+    assert_eq!(quarantine.ids[0].get::<Vec<u8>>("d").unwrap(), bad);
+}
+
+#[test]
+fn numbers_at_the_end_of_their_range_do_no_harm() {
+    let (_redis, exporter, mut producer) = stage();
+    let line = facts::many(1)[0].to_string();
+    let last = (u64::MAX - 1).to_string();
+    let most = u64::MAX.to_string();
+    for id in ["hostile-1", "hostile-2"] {
+        producer.add(&[
+            ("v", "1"),
+            ("p", id),
+            ("s", &last),
+            ("h", &last),
+            ("x", &most),
+            ("n", "1"),
+            ("d", &line),
+        ]);
+        producer.add(&[("v", "1"), ("p", id), ("s", "1"), ("h", "1"), ("x", "0"), ("n", "1"), ("d", &line)]);
+    }
+    producer.send(&facts::many(3));
+    let page = exporter.scrape_after(&mut producer);
+    assert_eq!(counted(&page), 5.0);
+    page.counter("techsapo_telemetry_duplicate_events_total").is(2);
+}
+
+#[test]
+fn an_event_whose_sum_would_exceed_64_bits_is_refused_as_a_whole() {
+    let (_redis, exporter, mut producer) = stage();
+    const MOST: u64 = 1_000_000_000_000_000;
+    let dearest = facts::event("llm_request", &json!({"cost_nanousd": MOST}));
+    let fitting = u64::MAX / MOST;
+    for _ in 0..10 {
+        producer.send(&vec![dearest.clone(); fitting as usize / 10 + 1]);
+    }
+    let sent = producer.last_seq();
+    assert!(sent > fitting);
+    let page = exporter.scrape_after(&mut producer);
+    page.counter("techsapo_telemetry_events_total").with("type", "llm_request").is(fitting as f64);
+    let refused = page.counter("techsapo_telemetry_rejected_events_total").with("reason", "overflow");
+    refused.is((sent - fitting) as f64);
+    assert_eq!(page.counter("techsapo_provider_cost_usd").total_units(9), fitting * MOST);
+    // What is refused has moved nothing at all.
+    assert_eq!(page.counter("techsapo_llm_requests_total").total(), fitting as f64);
+    assert_eq!(page.observations("techsapo_llm_response_time_seconds").total(), fitting as f64);
+}
+
+#[test]
 fn batches_that_make_no_sense_are_counted_quarantined_and_passed_over() {
     let (redis, exporter, mut producer) = stage();
     let line = facts::many(1)[0].to_string();

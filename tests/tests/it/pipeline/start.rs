@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use techsapo_tests::{Exporter, Producer, RedisServer, facts};
+use techsapo_tests::{Exporter, Producer, RedisServer, facts, wait};
 
 use super::{counted, stage};
 
@@ -138,7 +138,7 @@ fn an_owner_that_was_paused_too_long_finds_that_it_was_replaced() {
     successor.wait_ready();
     exporter.process.resume();
     exporter.wait_log("the stream now belongs to the state");
-    assert_eq!(exporter.get("/-/ready").unwrap().status, 503);
+    wait::until_true("it is no longer ready", || exporter.get("/-/ready").unwrap().status == 503);
     exporter.scrape().counter("techsapo_telemetry_events_total").absent();
     producer.send(&facts::many(2));
     assert_eq!(counted(&successor.scrape_after(&mut producer)), 7.0);
