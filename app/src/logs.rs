@@ -1,5 +1,7 @@
 //! The log: one line a fact on standard error, JSON for machines or text for people.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -17,7 +19,7 @@ pub fn start(settings: &LogSettings) {
         LogFormat::Json => {
             to_stderr.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
-        LogFormat::Text => to_stderr.boxed(),
+        LogFormat::Text => to_stderr.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }

@@ -13,7 +13,7 @@ use techsapo_shared::labels::{
 use techsapo_shared::wire::{Batch, EntryId, HeaderError, Line, LineError, Origin, decode_line};
 
 use crate::catalog::{Domain, FAMILIES, FamilyId, Seed};
-use crate::series::{Key, Overflow, ValueId};
+use crate::series::{Key, ValueId};
 use crate::state::{Producer, State, all_values, for_each_combination};
 
 /// How far an event's time may lie after its entry's: a producer's clock may be a little ahead.
@@ -36,12 +36,6 @@ pub struct Quarantined {
 enum Refused {
     Line(LineError),
     Overflow,
-}
-
-impl From<Overflow> for Refused {
-    fn from(_: Overflow) -> Self {
-        Self::Overflow
-    }
 }
 
 impl Refused {
@@ -182,16 +176,23 @@ impl State {
     /// Adds to a counter of the pipeline's own. None of them can reach 64 bits, and none has an open label.
     fn tally(&mut self, family: FamilyId, values: &[ValueId], amount: u64) {
         if amount > 0 {
-            let _ = self.series.count(family, Key::new(values), amount, usize::MAX);
+            self.series.count(family, Key::new(values), amount, usize::MAX);
         }
     }
 
-    fn count(&mut self, family: FamilyId, values: &[ValueId], amount: u64) -> Result<(), Refused> {
-        Ok(self.series.count(family, Key::new(values), amount, self.series_limit)?)
+    fn count(&mut self, family: FamilyId, values: &[ValueId], amount: u64) {
+        self.series.count(family, Key::new(values), amount, self.series_limit);
     }
 
-    fn observe(&mut self, family: FamilyId, values: &[ValueId], value: u64) -> Result<(), Refused> {
-        Ok(self.series.observe(family, Key::new(values), value, self.series_limit)?)
+    fn observe(&mut self, family: FamilyId, values: &[ValueId], value: u64) {
+        self.series.observe(family, Key::new(values), value, self.series_limit);
+    }
+
+    /// Whether every sum has room for what an event is about to add. (Counts, and scores of at most a million, cannot
+    /// fill 64 bits in any time.)
+    fn has_room(&self, additions: &[(FamilyId, u64)]) -> Result<(), Refused> {
+        let fits = additions.iter().all(|&(family, amount)| self.series.has_room(family, amount));
+        if fits { Ok(()) } else { Err(Refused::Overflow) }
     }
 }
 
@@ -207,82 +208,81 @@ fn pair_id(pair: ProviderPair) -> ValueId {
 impl State {
     fn apply_event(&mut self, event: &Event<'_>, t_ms: u64) -> Result<(), Refused> {
         match event {
-            Event::Analysis(event) => self.analysis(event, t_ms),
-            Event::LlmRequest(event) => self.llm_request(event, t_ms),
-            Event::HttpRequest(event) => self.http_request(event, t_ms),
+            Event::Analysis(event) => self.analysis(event, t_ms)?,
+            Event::LlmRequest(event) => self.llm_request(event, t_ms)?,
+            Event::HttpRequest(event) => self.http_request(event, t_ms)?,
             Event::RedisOperation(event) => {
-                self.count(FamilyId::RedisOperations, &[id(event.operation), id(event.status)], 1)
+                self.count(FamilyId::RedisOperations, &[id(event.operation), id(event.status)], 1);
             }
             Event::MysqlQuery(event) => {
-                self.count(FamilyId::MysqlQueries, &[id(event.query_type), id(event.status)], 1)
+                self.count(FamilyId::MysqlQueries, &[id(event.query_type), id(event.status)], 1);
             }
             Event::CacheLookup(event) => {
                 if let Some(sums) = self.window.at(t_ms) {
                     sums.cache(event.cache_type, event.hit);
                 }
-                Ok(())
             }
             Event::Error(event) => {
                 let kind = self.series.intern(Domain::ErrorType, &event.error_type);
-                self.count(FamilyId::Errors, &[kind, id(event.severity), id(event.service)], 1)
+                self.count(FamilyId::Errors, &[kind, id(event.severity), id(event.service)], 1);
             }
             Event::CircuitBreaker(event) => {
                 self.circuit_breaker(event, t_ms);
-                Ok(())
             }
             Event::AuthAttempt(event) => {
                 if let Some(reason) = event.reason {
-                    self.count(FamilyId::AuthFailures, &[id(reason)], 1)?;
+                    self.count(FamilyId::AuthFailures, &[id(reason)], 1);
                 }
-                self.count(FamilyId::AuthAttempts, &[id(event.status), id(event.method)], 1)
+                self.count(FamilyId::AuthAttempts, &[id(event.status), id(event.method)], 1);
             }
             Event::RateLimitHit(event) => {
                 let route = self.series.intern(Domain::Route, &event.endpoint);
                 let client = self.series.intern(Domain::ClientIp, &event.client_ip);
-                self.count(FamilyId::RateLimitHits, &[route, client], 1)
+                self.count(FamilyId::RateLimitHits, &[route, client], 1);
             }
             Event::InputSanitization(event) => {
                 let blocked = Blocked::from(event.blocked);
-                self.count(FamilyId::InputSanitization, &[id(event.kind), id(blocked)], 1)
+                self.count(FamilyId::InputSanitization, &[id(event.kind), id(blocked)], 1);
             }
             Event::Anomaly(event) => self.count(FamilyId::AnomalyRequests, &[id(event.kind)], 1),
             Event::RuntimeSample(event) => {
                 self.runtime_sample(event, t_ms);
-                Ok(())
             }
             Event::EventLoopLag(event) => {
                 let instance = self.series.intern(Domain::AppInstance, &event.app_instance);
-                self.observe(FamilyId::EventLoopLag, &[instance], event.lag_us)
+                self.has_room(&[(FamilyId::EventLoopLag, event.lag_us)])?;
+                self.observe(FamilyId::EventLoopLag, &[instance], event.lag_us);
             }
             Event::GcPause(event) => {
                 let instance = self.series.intern(Domain::AppInstance, &event.app_instance);
-                self.observe(FamilyId::GcDuration, &[instance], event.duration_us)
+                self.has_room(&[(FamilyId::GcDuration, event.duration_us)])?;
+                self.observe(FamilyId::GcDuration, &[instance], event.duration_us);
             }
             Event::ConfigChanged(event) => self.count(FamilyId::ConfigChanges, &[id(event.component)], 1),
             Event::ProvidersConfigured(event) => {
                 self.providers_configured(event, t_ms);
-                Ok(())
             }
-            Event::BudgetLimits(event) => self.budget_limits(event),
-        }?;
+            Event::BudgetLimits(event) => self.budget_limits(event)?,
+        }
         self.tally(FamilyId::TelemetryEvents, &[event.type_index() as ValueId], 1);
         Ok(())
     }
 
     fn analysis(&mut self, event: &Analysis, t_ms: u64) -> Result<(), Refused> {
+        self.has_room(&[(FamilyId::ProcessingDuration, event.duration_us)])?;
         let task = id(event.task_type);
-        self.count(FamilyId::WallbounceRequests, &[task, id(event.provider), id(event.status)], 1)?;
+        self.count(FamilyId::WallbounceRequests, &[task, id(event.provider), id(event.status)], 1);
         if event.status != Status::Rejected {
-            self.observe(FamilyId::ProcessingDuration, &[task], event.duration_us)?;
+            self.observe(FamilyId::ProcessingDuration, &[task], event.duration_us);
         }
         // A cached answer's agreement was measured when the answer was fresh.
         let fresh = |score: Option<u32>| score.filter(|_| !event.cached);
         if let Some(confidence) = fresh(event.confidence_ppm) {
-            self.observe(FamilyId::ConsensusConfidence, &[], confidence.into())?;
+            self.observe(FamilyId::ConsensusConfidence, &[], confidence.into());
         }
         for agreement in event.agreements.iter().filter(|_| !event.cached) {
             let pair = pair_id(ProviderPair::new(agreement.a, agreement.b));
-            self.observe(FamilyId::LlmAgreement, &[pair], agreement.score_ppm.into())?;
+            self.observe(FamilyId::LlmAgreement, &[pair], agreement.score_ppm.into());
         }
         if let Some(sums) = self.window.at(t_ms) {
             if event.status != Status::Rejected {
@@ -299,11 +299,17 @@ impl State {
     }
 
     fn llm_request(&mut self, event: &LlmRequest<'_>, t_ms: u64) -> Result<(), Refused> {
+        self.has_room(&[
+            (FamilyId::LlmResponseTime, event.duration_us),
+            (FamilyId::LlmTokenUsage, event.input_tokens.saturating_add(event.output_tokens)),
+            (FamilyId::WallbounceCost, event.cost_nanousd),
+            (FamilyId::ProviderCost, event.cost_nanousd),
+        ])?;
         let (provider, task) = (id(event.provider), id(event.task_type));
         let model = self.series.intern(Domain::Model, &event.model);
-        self.count(FamilyId::LlmRequests, &[provider, model, id(event.status), task], 1)?;
+        self.count(FamilyId::LlmRequests, &[provider, model, id(event.status), task], 1);
         if event.status != Status::Rejected {
-            self.observe(FamilyId::LlmResponseTime, &[provider, model], event.duration_us)?;
+            self.observe(FamilyId::LlmResponseTime, &[provider, model], event.duration_us);
             if let Some(sums) = self.window.at(t_ms) {
                 sums.provider(event.provider, event.status == Status::Success);
             }
@@ -312,26 +318,31 @@ impl State {
             [(TokenType::Input, event.input_tokens), (TokenType::Output, event.output_tokens)]
         {
             if tokens > 0 {
-                self.count(FamilyId::LlmTokenUsage, &[provider, id(kind), model], tokens)?;
+                self.count(FamilyId::LlmTokenUsage, &[provider, id(kind), model], tokens);
             }
         }
         if event.cost_nanousd > 0 {
-            self.count(FamilyId::WallbounceCost, &[provider, task], event.cost_nanousd)?;
-            self.count(FamilyId::ProviderCost, &[id(event.provider.vendor())], event.cost_nanousd)?;
+            self.count(FamilyId::WallbounceCost, &[provider, task], event.cost_nanousd);
+            self.count(FamilyId::ProviderCost, &[id(event.provider.vendor())], event.cost_nanousd);
             self.budget.spend(t_ms, event.cost_nanousd);
         }
         Ok(())
     }
 
     fn http_request(&mut self, event: &HttpRequest<'_>, t_ms: u64) -> Result<(), Refused> {
+        self.has_room(&[
+            (FamilyId::HttpRequestDuration, event.duration_us),
+            (FamilyId::HttpRequestSize, event.request_bytes),
+            (FamilyId::HttpResponseSize, event.response_bytes),
+        ])?;
         let (method, route) = (id(event.method), self.series.intern(Domain::Route, &event.route));
-        self.count(FamilyId::HttpRequests, &[method, route, event.status_code], 1)?;
-        self.observe(FamilyId::HttpRequestSize, &[], event.request_bytes)?;
-        self.observe(FamilyId::HttpResponseSize, &[], event.response_bytes)?;
+        self.count(FamilyId::HttpRequests, &[method, route, event.status_code], 1);
+        self.observe(FamilyId::HttpRequestSize, &[], event.request_bytes);
+        self.observe(FamilyId::HttpResponseSize, &[], event.response_bytes);
         if event.route_kind == RouteKind::Stream {
             return Ok(());
         }
-        self.observe(FamilyId::HttpRequestDuration, &[method, route], event.duration_us)?;
+        self.observe(FamilyId::HttpRequestDuration, &[method, route], event.duration_us);
         if event.route_kind == RouteKind::Api
             && let Some(sums) = self.window.at(t_ms)
         {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use techsapo_shared::wire::DEFAULT_STREAM;
 
+use crate::checkpoint::mysql::MAX_NAME;
 use crate::state::DEFAULT_SERIES_LIMIT;
 
 const ABOUT: &str = "\
-Turns TechSapo's stream of events into Prometheus metrics. Every event is counted exactly once: the state is written \
-to disk before it is acknowledged, and only what is on disk is served, so that a counter never goes backwards, \
+Turns TechSapo's stream of events into Prometheus metrics. Every event is counted exactly once: the state is made \
+durable before it is acknowledged, and only what is durable is served, so that a counter never goes backwards, \
 whatever is killed when.";
 
 const EXAMPLES: &str = "\
@@ -20,9 +21,15 @@ Examples:
       Redis and the app on this host, the state under data/exporter, metrics at http://127.0.0.1:10040/metrics
   techsapo-exporter --checkpoint.dir /var/lib/techsapo-exporter --redis.url redis://:password@redis.internal:6379/0
   techsapo-exporter --app.url http://127.0.0.1:4000 --app.url http://127.0.0.1:4001
+  TECHSAPO_EXPORTER_CHECKPOINT_URL=mysql://exporter:password@mysql.internal:3306/techsapo techsapo-exporter
+      the state in a database, for a holder and its standbys on several hosts
 
-A second exporter with the same --checkpoint.dir waits on standby and takes over when the first one ends. One with a
-folder of its own, on the same Redis, refuses to count while the first one is alive.
+A second exporter with the same --checkpoint.dir, or the same --checkpoint.url and --checkpoint.name, waits on standby
+and takes over when the first one ends: at once if it was asked to end or shares the folder, within 12 s if it was
+killed and the state is in a database. One with a state of its own, on the same Redis, refuses to count while the first
+one is alive. Let Prometheus scrape all of them; prometheus/prometheus.yml shows how.
+
+The user of --checkpoint.url needs SELECT, INSERT and UPDATE on the table exporter_checkpoints, and CREATE to make it.
 
 Never restore --checkpoint.dir from a backup: a lower counter looks like a restart to Prometheus, which would add all
 of it again. An empty folder is the right thing to begin with.
@@ -69,6 +76,22 @@ pub struct Cli {
         default_value = "data/exporter"
     )]
     pub checkpoint_dir: PathBuf,
+
+    /// MySQL or MariaDB database that holds the durable state instead of a folder: mysql://user:password@host:port/db.
+    /// Exporters that share it are one holder and its standbys, on as many hosts as wanted. A password is better given
+    /// by the environment variable than on the command line.
+    #[arg(
+        long = "checkpoint.url",
+        env = "TECHSAPO_EXPORTER_CHECKPOINT_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        conflicts_with = "checkpoint_dir"
+    )]
+    pub checkpoint_url: Option<String>,
+
+    /// Name of the state in the database of --checkpoint.url. Exporters that read other streams need another.
+    #[arg(long = "checkpoint.name", env = "TECHSAPO_EXPORTER_CHECKPOINT_NAME", value_name = "NAME", default_value = "techsapo", value_parser = checkpoint_name)]
+    pub checkpoint_name: String,
 
     /// Name of this exporter in its logs.
     #[arg(
@@ -123,6 +146,22 @@ impl Cli {
             format!("--redis.url cannot be used: {error}; expected redis://[user]:[password]@host:port/db")
         })
     }
+
+    /// The database of `--checkpoint.url`, if there is one. (No check of clap's own either, for the same reason.)
+    ///
+    /// # Errors
+    /// Says what a valid address looks like.
+    pub fn database(&self) -> Result<Option<mysql_async::Opts>, String> {
+        let Some(url) = &self.checkpoint_url else { return Ok(None) };
+        match mysql_async::Opts::from_url(url) {
+            Ok(opts) if opts.user().is_some() && opts.db_name().is_some_and(|name| !name.is_empty()) => {
+                Ok(Some(opts))
+            }
+            _ => Err("--checkpoint.url cannot be used; expected mysql://user:password@host:port/db, special characters \
+                      in the password written as %40 and the like"
+                .to_owned()),
+        }
+    }
 }
 
 /// Form of the log.
@@ -144,6 +183,13 @@ fn telemetry_path(text: &str) -> Result<String, String> {
 
 fn stream_key(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a stream's key is not empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn checkpoint_name(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        1..=MAX_NAME => Ok(text.to_owned()),
+        _ => Err(format!("a name of 1 to {MAX_NAME} characters")),
+    }
 }
 
 fn app_url(text: &str) -> Result<String, String> {
@@ -189,6 +235,7 @@ mod tests {
             ("--app.url", "127.0.0.1:4000"),
             ("--series-limit", "0"),
             ("--redis.stream", ""),
+            ("--checkpoint.name", ""),
         ] {
             assert!(Cli::try_parse_from(["techsapo-exporter", flag, value]).is_err(), "{flag} {value}");
         }
@@ -200,6 +247,34 @@ mod tests {
             let cli = Cli::try_parse_from(["techsapo-exporter", "--redis.url", url]).unwrap();
             let message = cli.redis().unwrap_err();
             assert!(message.contains("--redis.url") && !message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_state_is_in_a_folder_or_in_a_database() {
+        let parse = |flags: &[&str]| Cli::try_parse_from([&["techsapo-exporter"], flags].concat());
+        assert!(parse(&[]).unwrap().database().unwrap().is_none());
+        let url = "mysql://user:sec%40ret@mysql.internal:3307/techsapo";
+        let database = parse(&["--checkpoint.url", url]).unwrap().database().unwrap().unwrap();
+        assert_eq!((database.ip_or_hostname(), database.tcp_port()), ("mysql.internal", 3307));
+        assert_eq!((database.pass(), database.db_name()), (Some("sec@ret"), Some("techsapo")));
+        let both = parse(&["--checkpoint.url", url, "--checkpoint.dir", "data"]).unwrap_err().to_string();
+        assert!(both.contains("--checkpoint.dir") && !both.contains("ret@"), "{both}");
+    }
+
+    #[test]
+    fn a_wrong_database_address_is_refused_without_repeating_its_password() {
+        for url in [
+            "http://user:secret@127.0.0.1/db",
+            "secret://",
+            "mysql://user:secret@127.0.0.1",
+            "mysql://:secret@127.0.0.1/db",
+            "mysql://user:secret@host:port/db",
+            "mysql://user@host/db?password=secret",
+        ] {
+            let cli = Cli::try_parse_from(["techsapo-exporter", "--checkpoint.url", url]).unwrap();
+            let message = cli.database().unwrap_err();
+            assert!(message.contains("--checkpoint.url") && !message.contains("secret"), "{message}");
         }
     }
 }

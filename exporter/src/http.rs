@@ -21,7 +21,7 @@ use tracing::{debug, error, warn};
 
 use crate::checkpoint;
 use crate::own::Own;
-use crate::pipeline::Served;
+use crate::pipeline::{Served, Serving};
 use crate::render::{self, View, render};
 use crate::samplers::Latest;
 
@@ -43,6 +43,23 @@ pub struct Pages {
     pub own: Arc<Own>,
     /// Path of the metrics page.
     pub telemetry_path: String,
+}
+
+impl Pages {
+    /// What may be served now. That a lease has run out is noticed here, for the pipeline may hang.
+    fn serving(&self) -> Serving {
+        let serving = self.served.get();
+        self.own.leader.set(f64::from(u8::from(serving.leader)));
+        if serving.has_lapsed() {
+            self.own.set_ready(Err("its lease on the state has run out"));
+        }
+        serving
+    }
+
+    fn why_not_ready(&self) -> Option<String> {
+        self.serving();
+        self.own.why_not_ready()
+    }
 }
 
 type Page = Response<Full<Bytes>>;
@@ -108,7 +125,7 @@ async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, I
         }
         "/" => landing(&pages.telemetry_path),
         "/-/healthy" => text(StatusCode::OK, "healthy\n"),
-        "/-/ready" => match pages.own.why_not_ready() {
+        "/-/ready" => match pages.why_not_ready() {
             None => text(StatusCode::OK, "ready\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
         },
@@ -121,7 +138,7 @@ async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, I
 
 fn metrics(pages: &Pages, gzip: bool) -> Page {
     pages.own.scrapes.inc();
-    let serving = pages.served.get();
+    let serving = pages.serving();
     let state = match serving.checkpoint.as_ref().map(|bytes| checkpoint::decode(bytes)).transpose() {
         Ok(state) => state,
         Err(why) => {

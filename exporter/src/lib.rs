@@ -1,8 +1,8 @@
 //! The exporter: reads the stream of events, counts each exactly once, makes the sums durable and serves them.
 //!
 //! `main.rs` joins the rooms. [`catalog`] is the table of metrics; [`apply`], [`state`], [`series`], [`window`],
-//! [`budget`], [`gauges`] and [`render`] are pure; [`reader`], [`acknowledge`], [`checkpoint`], [`samplers`] and
-//! [`http`] are the doors to Redis, disk, host and network; [`pipeline`] is the order in which it all happens.
+//! [`budget`], [`gauges`], [`render`] and [`turn`] are pure; [`reader`], [`acknowledge`], [`checkpoint`], [`samplers`]
+//! and [`http`] are the doors to Redis, disk, host and network; [`pipeline`] is the order in which it all happens.
 
 pub mod acknowledge;
 pub mod apply;
@@ -19,4 +19,5 @@ pub mod render;
 pub mod samplers;
 pub mod series;
 pub mod state;
+pub mod turn;
 pub mod window;

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::Parser as _;
+use techsapo_exporter::checkpoint::Store;
 use techsapo_exporter::checkpoint::folder::Folder;
+use techsapo_exporter::checkpoint::mysql::Mysql;
 use techsapo_exporter::cli::{Cli, LogFormat};
 use techsapo_exporter::http::{self, Pages};
 use techsapo_exporter::own::Own;
@@ -17,17 +19,22 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+/// Replies are read on one thread and freed on another, which the system's allocator makes both wait for.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli);
-    let redis = match cli.redis() {
-        Ok(redis) => redis,
+    let addresses = cli.redis().and_then(|redis| Ok((redis, cli.database()?)));
+    let (redis, database) = match addresses {
+        Ok(addresses) => addresses,
         Err(message) => {
             error!("{message}");
             return ExitCode::from(2);
         }
     };
-    match run(cli, redis) {
+    match run(cli, redis, database) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -46,11 +53,14 @@ fn start_log(cli: &Cli) {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn run(cli: Cli, redis: redis::Client) -> Result<(), String> {
-    let store = Folder::open(&cli.checkpoint_dir).map_err(|error| {
-        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
-    })?;
+async fn run(cli: Cli, redis: redis::Client, database: Option<mysql_async::Opts>) -> Result<(), String> {
+    let store: Box<dyn Store> = match database {
+        Some(database) => Box::new(Mysql::new(database, &cli.checkpoint_name)),
+        None => Box::new(Folder::open(&cli.checkpoint_dir).map_err(|error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
+        })?),
+    };
     let listener = TcpListener::bind(cli.listen_address).await.map_err(|error| {
         format!("cannot listen on {}: {error}; choose another with --web.listen-address", cli.listen_address)
     })?;

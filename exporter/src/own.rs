@@ -111,12 +111,22 @@ impl Own {
 
     /// Puts the figures of these streams on the page before anything has happened to them.
     pub fn announce(&self, streams: &[String]) {
+        self.rest(streams);
+        for stream in streams {
+            self.redis_connections.with_label_values(&[stream]).reset();
+        }
+    }
+
+    /// Notes that these streams are not read now, nor the state held: on standby it is the holder's figures that count.
+    pub fn rest(&self, streams: &[String]) {
         for stream in streams {
             self.redis_up.with_label_values(&[stream]).set(0.0);
             self.lag_seconds.with_label_values(&[stream]).set(0.0);
             self.lag_entries.with_label_values(&[stream]).set(0.0);
-            self.redis_connections.with_label_values(&[stream]).reset();
         }
+        self.series.set(0.0);
+        self.durable_at_ms.store(0, Ordering::Relaxed);
+        self.checkpoint_age.set(0.0);
     }
 
     /// Notes that everything that was read is durable at this moment.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,10 +17,14 @@ use uuid::Uuid;
 
 use crate::acknowledge::{Acknowledger, Published};
 use crate::apply::Quarantined;
-use crate::checkpoint::{self, Store};
+use crate::checkpoint::lease::Moment;
+use crate::checkpoint::{self, Store, StoreError, Unreadable};
+use crate::catalog::FamilyId;
 use crate::own::Own;
+use crate::series::Key;
 use crate::reader::{self, Reading};
 use crate::state::State;
+use crate::turn::{self, Beginning, Durable};
 
 /// A checkpoint is written at most so often, and Redis is told so often, changed or not: it may have forgotten.
 const TICK: Duration = Duration::from_secs(1);
@@ -54,16 +58,34 @@ pub struct Serving {
     pub leader: bool,
     /// The last durable checkpoint.
     pub checkpoint: Option<Arc<Vec<u8>>>,
+    /// Until when all this holds; nothing if until it is changed.
+    pub until: Option<Moment>,
+}
+
+impl Serving {
+    /// Whether the lock has run out, and may be another's by now.
+    pub fn has_lapsed(&self) -> bool {
+        self.until.is_some_and(Moment::has_passed)
+    }
 }
 
 impl Served {
-    /// What may be served now.
+    /// What may be served now: nothing, once the lock has run out, even if the pipeline hangs and cannot say so.
     pub fn get(&self) -> Serving {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let serving = self.lock().clone();
+        if serving.has_lapsed() { Serving { until: serving.until, ..Serving::default() } } else { serving }
     }
 
     fn set(&self, serving: Serving) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = serving;
+        *self.lock() = serving;
+    }
+
+    fn extend(&self, until: Option<Moment>) {
+        self.lock().until = until;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Serving> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,9 +98,9 @@ enum End {
 }
 
 /// The thread that owns the state.
-pub struct Pipeline<S> {
+pub struct Pipeline {
     settings: Settings,
-    store: S,
+    store: Box<dyn Store>,
     /// One per stream, in the order of the settings.
     acknowledgers: Vec<Acknowledger>,
     own: Arc<Own>,
@@ -86,9 +108,15 @@ pub struct Pipeline<S> {
     stop: Arc<AtomicBool>,
 }
 
-impl<S: Store> Pipeline<S> {
+impl Pipeline {
     /// Joins the parts; nothing happens before [`Pipeline::run`].
-    pub fn new(settings: Settings, store: S, own: Arc<Own>, served: Served, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Box<dyn Store>,
+        own: Arc<Own>,
+        served: Served,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         let streams = settings.streams.iter();
         let acknowledgers = streams.map(|stream| Acknowledger::new(settings.redis.clone(), stream)).collect();
         Self { settings, store, acknowledgers, own, served, stop }
@@ -98,13 +126,16 @@ impl<S: Store> Pipeline<S> {
     pub fn run(&mut self) {
         while !self.stopped() {
             let Some(state) = self.begin() else { break };
-            match self.hold(state) {
-                End::Stopped => break,
-                End::Again => self.served.set(Serving { leader: true, checkpoint: None }),
+            let end = self.hold(state);
+            self.served.set(Serving::default());
+            self.own.rest(&self.settings.streams);
+            if matches!(end, End::Stopped) {
+                break;
             }
         }
+        // Nothing is served any more: from here on the next one may.
         self.served.set(Serving::default());
-        self.own.leader.set(0.0);
+        self.store.release();
     }
 
     fn stopped(&self) -> bool {
@@ -132,16 +163,14 @@ impl<S: Store> Pipeline<S> {
     }
 
     fn try_begin(&mut self) -> Result<State, String> {
-        match self.store.try_acquire() {
+        let acquired = self.store.try_acquire();
+        let leader = matches!(acquired, Ok(true));
+        self.served.set(Serving { leader, checkpoint: None, until: self.store.held_until() });
+        match acquired {
             Ok(true) => {}
             Ok(false) => return Err(format!("standby: another exporter holds {}", self.store.describe())),
             Err(error) => return Err(chain(&error)),
         }
-        self.own.leader.set(1.0);
-        if !self.served.get().leader {
-            self.served.set(Serving { leader: true, checkpoint: None });
-        }
-        let loaded = self.store.load().map_err(|error| chain(&error))?;
         let mut owners = Vec::new();
         let mut acknowledged = HashMap::new();
         for stream in &mut self.acknowledgers {
@@ -149,7 +178,17 @@ impl<S: Store> Pipeline<S> {
             owners.extend(survey.owner);
             acknowledged.extend(survey.acknowledged);
         }
+        let loaded = self.store.load().map_err(|error| chain(&error))?;
         let held = loaded.state.as_deref().map(checkpoint::decode);
+        if let Some(Err(why @ Unreadable::TooNew(_))) = &held {
+            let place = self.store.describe();
+            self.served.set(Serving::default());
+            self.store.release();
+            return Err(format!(
+                "a later build wrote the checkpoint in {place}, this one leaves it alone: {why}"
+            ));
+        }
+        let held = held.map(|held| held.map_err(|why| why.to_string()));
         let mine = held.as_ref().and_then(|held| held.as_ref().ok()).map(|state| state.id.to_string());
         if let Some(owner) = owners.iter().find(|owner| Some(owner.as_str()) != mine.as_deref()) {
             return Err(format!(
@@ -164,45 +203,26 @@ impl<S: Store> Pipeline<S> {
         Ok(self.choose(held, !loaded.damaged.is_empty(), &acknowledged))
     }
 
-    /// The state to continue: the one that was held, unless Redis has seen a later one acknowledge.
+    /// The state to continue, and a word about it in the log.
     fn choose(
         &self,
         held: Option<Result<State, String>>,
         damaged: bool,
         acknowledged: &HashMap<String, u64>,
     ) -> State {
-        let why = match held {
-            Some(Ok(mut state)) => {
-                match acknowledged.iter().find(|&(producer, &seq)| behind(&state, producer, seq)) {
-                    None => {
-                        for lost in state.resume(&self.settings.streams, self.settings.series_limit) {
-                            warn!(family = lost.family, "begins again at zero: {}", lost.reason);
-                        }
-                        info!(state = %state.id, series = state.series.len(), "continuing from {}", self.store.describe());
-                        return state;
-                    }
-                    Some((producer, seq)) => format!(
-                        "Redis acknowledges event {seq} of producer {producer}, which the checkpoint does not hold: it is \
-                     an older copy"
-                    ),
+        let shape = (self.settings.streams.as_slice(), self.settings.series_limit);
+        let (state, beginning) = turn::choose(held, damaged, acknowledged, shape, Uuid::new_v4(), now_ms());
+        match beginning {
+            Beginning::First => info!(state = %state.id, "first start: counting from zero"),
+            Beginning::Anew(why) => {
+                error!(state = %state.id, "begins anew, all counters from zero: {why}");
+            }
+            Beginning::Continued(discarded) => {
+                for lost in discarded {
+                    warn!(family = lost.family, "begins again at zero: {}", lost.reason);
                 }
+                info!(state = %state.id, series = state.series.len(), "continuing from {}", self.store.describe());
             }
-            Some(Err(why)) => format!("the checkpoint cannot be continued: {why}"),
-            None if damaged => "no whole checkpoint is left".to_owned(),
-            None if !acknowledged.is_empty() => {
-                "there is no checkpoint, yet Redis knows of acknowledgements".to_owned()
-            }
-            None => String::new(),
-        };
-        let mut state = State::new(Uuid::new_v4(), &self.settings.streams, self.settings.series_limit);
-        if why.is_empty() {
-            info!(state = %state.id, "first start: counting from zero");
-            return state;
-        }
-        error!(state = %state.id, "begins anew, all counters from zero: {why}");
-        state.adopts = true;
-        for (producer, &seq) in acknowledged {
-            state.expect_after(producer, seq, now_ms());
         }
         state
     }
@@ -222,40 +242,31 @@ impl<S: Store> Pipeline<S> {
     }
 }
 
-/// Whether another state has counted more of this producer than `state` has.
-fn behind(state: &State, producer: &str, acknowledged: u64) -> bool {
-    state.producers.get(producer).is_none_or(|known| acknowledged >= known.expected)
-}
-
 /// One turn of reading, applying, committing.
-struct Holder<'a, S> {
-    pipeline: &'a mut Pipeline<S>,
+struct Holder<'a> {
+    pipeline: &'a mut Pipeline,
     state: State,
     /// Per stream: was it read to its end since this turn began?
     caught_up: Vec<bool>,
+    /// What the last durable checkpoint allows to be told.
     durable: Durable,
     quarantine: Vec<Quarantined>,
-    commit_failing: bool,
+    /// Lost events that the log knows of.
+    lost_told: u64,
+    store_failing: bool,
 }
 
-/// What the last durable checkpoint allows to be told.
-#[derive(Default)]
-struct Durable {
-    revision: Option<u64>,
-    cursors: Vec<EntryId>,
-    acknowledged: Vec<Vec<(String, u64)>>,
-}
-
-impl<'a, S: Store> Holder<'a, S> {
-    fn new(pipeline: &'a mut Pipeline<S>, state: State) -> Self {
+impl<'a> Holder<'a> {
+    fn new(pipeline: &'a mut Pipeline, state: State) -> Self {
         let caught_up = vec![false; pipeline.settings.streams.len()];
         Self {
             pipeline,
+            lost_told: lost(&state),
             state,
             caught_up,
             durable: Durable::default(),
             quarantine: Vec::new(),
-            commit_failing: false,
+            store_failing: false,
         }
     }
 
@@ -343,24 +354,41 @@ impl<'a, S: Store> Holder<'a, S> {
             self.state.revision += 1;
         }
         let changed = self.durable.revision != Some(self.state.revision);
-        let fresh = if changed { self.commit() } else { None };
+        let kept = if changed { self.commit().map(Some) } else { self.pipeline.store.renew().map(|()| None) };
+        let fresh = match kept {
+            Ok(fresh) => {
+                if self.store_failing {
+                    info!("checkpoints can be written again");
+                    self.store_failing = false;
+                }
+                fresh
+            }
+            Err(error @ StoreError::Deposed(_)) => return Some(deposed(&error)),
+            Err(error) => {
+                self.pipeline.own.checkpoint_failures.inc();
+                if !self.store_failing {
+                    error!("{}; nothing new is acknowledged until it works again", chain(&error));
+                    self.store_failing = true;
+                }
+                None
+            }
+        };
         let durable = fresh.is_some() || !changed;
         if durable {
             self.pipeline.own.is_durable_at(now_ms);
         }
         // Also when this commit failed: what was durable before still is, and the claim on the stream must not lapse.
         if self.durable.revision.is_some()
-            && let Some(owner) = self.publish(now_ms)
+            && let Some(end) = self.publish(now_ms)
         {
-            error!(
-                "the stream now belongs to the state {owner}; this exporter stops counting and begins again"
-            );
-            return Some(End::Again);
+            return Some(end);
         }
         self.copy_to_quarantine();
+        self.tell_losses();
         self.forget_silent(now_ms);
         if let Some(checkpoint) = fresh {
-            self.pipeline.served.set(Serving { leader: true, checkpoint: Some(checkpoint) });
+            let until = self.pipeline.store.held_until();
+            self.pipeline.served.set(Serving { leader: true, checkpoint: Some(checkpoint), until });
         }
         if durable && self.is_caught_up() {
             self.pipeline.own.set_ready(Ok(()));
@@ -368,55 +396,40 @@ impl<'a, S: Store> Holder<'a, S> {
         None
     }
 
-    /// Writes a checkpoint; nothing if it may not be durable.
-    fn commit(&mut self) -> Option<Arc<Vec<u8>>> {
-        let own = &self.pipeline.own;
+    /// Writes a checkpoint.
+    fn commit(&mut self) -> Result<Arc<Vec<u8>>, StoreError> {
         let bytes = checkpoint::encode(&self.state);
-        if let Err(error) = self.pipeline.store.commit(&bytes) {
-            own.checkpoint_failures.inc();
-            if !self.commit_failing {
-                error!("{}; nothing is acknowledged until it can be written", chain(&error));
-                self.commit_failing = true;
-            }
-            return None;
-        }
-        if self.commit_failing {
-            info!("checkpoints can be written again");
-            self.commit_failing = false;
-        }
+        self.pipeline.store.commit(&bytes)?;
+        let own = &self.pipeline.own;
         own.checkpoints.inc();
         own.checkpoint_size.set(bytes.len() as f64);
         own.series.set(self.state.series.len() as f64);
-        self.durable = self.progress();
-        Some(Arc::new(bytes))
+        self.durable = Durable::of(&self.state, &self.pipeline.settings.streams);
+        Ok(Arc::new(bytes))
     }
 
-    /// What the state that was just written allows to be told.
-    fn progress(&self) -> Durable {
-        let streams = &self.pipeline.settings.streams;
-        let mut durable = Durable {
-            revision: Some(self.state.revision),
-            cursors: streams.iter().map(|stream| self.state.streams[stream].cursor).collect(),
-            acknowledged: vec![Vec::new(); streams.len()],
-        };
-        // A producer remembers its stream by the place among all streams that the state knows.
-        let places: Vec<Option<usize>> =
-            self.state.streams.keys().map(|key| streams.iter().position(|stream| stream == key)).collect();
-        for (id, producer) in &self.state.producers {
-            if let Some(&Some(place)) = places.get(producer.stream as usize) {
-                durable.acknowledged[place].push((id.clone(), producer.expected - 1));
-            }
-        }
-        durable
-    }
-
-    /// Tells Redis what is durable, and learns how far behind that is. Gives the owner if it is another.
-    fn publish(&mut self, now_ms: u64) -> Option<String> {
+    /// Tells Redis what is durable, and learns how far behind that is. Says if the turn must end.
+    fn publish(&mut self, now_ms: u64) -> Option<End> {
         let id = self.state.id.to_string();
         for (place, stream) in self.pipeline.acknowledgers.iter_mut().enumerate() {
+            // Before each stream, for a Redis that hangs takes seconds for each.
+            if let Err(error @ StoreError::Deposed(_)) = self.pipeline.store.renew() {
+                return Some(deposed(&error));
+            }
+            let until = self.pipeline.store.held_until();
+            self.pipeline.served.extend(until);
+            if until.is_some_and(Moment::has_passed) {
+                // Perhaps another holds the state by now: what it made durable is its to tell.
+                return None;
+            }
             let cursor = self.durable.cursors[place];
             match stream.publish(&id, cursor, &self.durable.acknowledged[place]) {
-                Ok(Published::OwnedBy(owner)) => return Some(owner),
+                Ok(Published::OwnedBy(owner)) => {
+                    error!(
+                        "the stream now belongs to the state {owner}; this exporter stops counting and begins again"
+                    );
+                    return Some(End::Again);
+                }
                 Ok(Published::Done { left, newest }) => {
                     let behind = if newest > cursor { now_ms.saturating_sub(cursor.ms) } else { 0 };
                     let own = &self.pipeline.own;
@@ -441,6 +454,19 @@ impl<'a, S: Store> Holder<'a, S> {
         }
     }
 
+    fn tell_losses(&mut self) {
+        let lost = lost(&self.state);
+        if lost > self.lost_told {
+            error!(
+                events = lost - self.lost_told,
+                total = lost,
+                "events are lost: their producer can no longer send them, or their records went bad; they are counted \
+                 in techsapo_telemetry_lost_events_total"
+            );
+            self.lost_told = lost;
+        }
+    }
+
     /// Forgets producers that have long been silent: in Redis first, for an acknowledgement that the state does not
     /// know would look like another state's.
     fn forget_silent(&mut self, now_ms: u64) {
@@ -453,6 +479,15 @@ impl<'a, S: Store> Holder<'a, S> {
             self.state.forget_producers(&silent);
         }
     }
+}
+
+fn lost(state: &State) -> u64 {
+    state.series.get(FamilyId::TelemetryLost, Key::new(&[]))
+}
+
+fn deposed(error: &StoreError) -> End {
+    error!("{error}; this one stops counting and stands by");
+    End::Again
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

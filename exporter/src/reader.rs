@@ -4,7 +4,7 @@
 //! start, which is short, for all that is durable has been trimmed. Numbers decide later what is new. The connection
 //! is dedicated and a read is never cancelled: its timeout is longer than Redis may block.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,8 +13,11 @@ use redis::{Connection, RedisResult, Value};
 use techsapo_shared::wire::EntryId;
 use tracing::{info, warn};
 
-/// Entries asked for at once. At 64 KiB an entry that is 4 MiB.
+/// Bytes asked for at once, about: many small entries or few large ones.
+const READ_BYTES: usize = 1 << 20;
+/// Entries asked for at once: at first (a producer's entry has up to 64 KiB), at least and at most.
 const COUNT: usize = 64;
+const COUNTS: RangeInclusive<usize> = 8..=1024;
 /// How long Redis may keep a read waiting for something new.
 const BLOCK: Duration = Duration::from_secs(1);
 /// How long the network may take beyond that.
@@ -110,18 +113,23 @@ impl Reader {
     fn read(&self, connection: &mut Connection) -> RedisResult<ControlFlow<()>> {
         let mut position = EntryId::ZERO;
         let mut at_the_end = false;
+        let mut count = COUNT;
         loop {
             let mut command = redis::cmd("XREAD");
-            command.arg("COUNT").arg(COUNT);
+            command.arg("COUNT").arg(count);
             if at_the_end {
                 command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
             }
             command.arg("STREAMS").arg(&self.key).arg(position.to_string());
             let reply: Value = command.query(connection)?;
             let reading = match last_id(&reply) {
-                Some((last, count)) => {
+                Some(last) => {
                     position = last;
-                    Reading::Entries { to_the_end: count < COUNT, reply }
+                    let entries = entries(&reply);
+                    let to_the_end = entries.len() < count;
+                    let entry_bytes = entries.iter().map(size).sum::<usize>() / entries.len();
+                    count = (READ_BYTES / entry_bytes.max(1)).clamp(*COUNTS.start(), *COUNTS.end());
+                    Reading::Entries { to_the_end, reply }
                 }
                 None if position > EntryId::ZERO && newest_id(connection, &self.key)? < Some(position) => {
                     position = EntryId::ZERO;
@@ -173,10 +181,19 @@ pub fn entry(value: &Value) -> Option<(EntryId, Vec<Field<'_>>)> {
     Some((EntryId::parse(text(id)?)?, fields.collect()))
 }
 
-fn last_id(reply: &Value) -> Option<(EntryId, usize)> {
-    let entries = entries(reply);
-    let (id, _) = entry(entries.last()?)?;
-    Some((id, entries.len()))
+fn last_id(reply: &Value) -> Option<EntryId> {
+    match entries(reply).last()? {
+        Value::Array(parts) => EntryId::parse(text(parts.first()?)?),
+        _ => None,
+    }
+}
+
+/// Bytes of an entry's fields.
+fn size(entry: &Value) -> usize {
+    match entry {
+        Value::Array(parts) => parts.iter().map(size).sum(),
+        value => text(value).map_or(0, <[u8]>::len),
+    }
 }
 
 fn text(value: &Value) -> Option<&[u8]> {

@@ -169,7 +169,7 @@ mod tests {
     fn label_values_are_escaped_and_sums_exact() {
         let mut state = State::new(Uuid::nil(), &[], 1_000);
         let model = state.series.intern(Domain::Model, "a\"b\\c\nd");
-        state.series.observe(FamilyId::LlmResponseTime, Key::new(&[0, model]), 1_234_567, 1_000).unwrap();
+        state.series.observe(FamilyId::LlmResponseTime, Key::new(&[0, model]), 1_234_567, 1_000);
         let page = page(true, Some(&state));
         let line = r#"techsapo_llm_response_time_seconds_sum{provider="Gemini",model="a\"b\\c\nd"} 1.234567"#;
         assert!(page.contains(line), "{page}");

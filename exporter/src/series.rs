@@ -106,6 +106,9 @@ struct FamilySeries {
     cells: Vec<u64>,
     /// Which series must still be served at zero, and since when they have been (Unix milliseconds).
     held: Vec<(u32, u64)>,
+    /// All that was ever added to this family's sums: no single sum is greater.
+    #[serde(skip)]
+    total: u64,
     #[serde(skip)]
     index: FxHashMap<Key, u32>,
     /// Series that were born since the last tick.
@@ -121,9 +124,18 @@ impl FamilySeries {
             keys: Vec::new(),
             cells: Vec::new(),
             held: Vec::new(),
+            total: 0,
             index: FxHashMap::default(),
             newborn: Vec::new(),
         }
+    }
+
+    /// Makes what was read from a checkpoint searchable.
+    fn prepare(&mut self, row: &Family) {
+        self.index = self.keys.iter().copied().zip(0..).collect();
+        // The sum is the last of a series' integers; a counter has no other.
+        let sums = self.cells.chunks_exact(row.cells().max(1)).filter_map(|cells| cells.last());
+        self.total = sums.fold(0, |total, &sum| total.saturating_add(sum));
     }
 }
 
@@ -133,10 +145,6 @@ fn bounds_of(family: &Family) -> &'static [u64] {
         Kind::Counter | Kind::Gauge => &[],
     }
 }
-
-/// An addition would exceed what a series can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overflow;
 
 /// All counters and histograms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,30 +205,32 @@ impl SeriesStore {
         }
     }
 
+    /// Whether `amount` can still be added to any sum of the family. To be asked for all that an event adds, before
+    /// any of it is added: an event counts as a whole or not at all.
+    pub fn has_room(&self, family: FamilyId, amount: u64) -> bool {
+        self.families[family as usize].total.checked_add(amount).is_some()
+    }
+
     /// Adds to a counter. Beyond `limit` series its open labels become `other`.
-    ///
-    /// # Errors
-    /// The sum would not fit; nothing was added.
-    pub fn count(&mut self, family: FamilyId, key: Key, amount: u64, limit: usize) -> Result<(), Overflow> {
+    pub fn count(&mut self, family: FamilyId, key: Key, amount: u64, limit: usize) {
         let at = self.find(family, key, limit);
-        let cell = &mut self.families[family as usize].cells[at];
-        *cell = cell.checked_add(amount).ok_or(Overflow)?;
-        Ok(())
+        let series = &mut self.families[family as usize];
+        series.cells[at] = series.cells[at].saturating_add(amount);
+        series.total = series.total.saturating_add(amount);
     }
 
     /// Adds one observation to a histogram. Beyond `limit` series its open labels become `other`.
-    ///
-    /// # Errors
-    /// The sum would not fit; nothing was added.
-    pub fn observe(&mut self, family: FamilyId, key: Key, value: u64, limit: usize) -> Result<(), Overflow> {
+    pub fn observe(&mut self, family: FamilyId, key: Key, value: u64, limit: usize) {
         let bounds = bounds_of(family.row());
         let cells = bounds.len() + 2;
         let first = self.find(family, key, limit) * cells;
-        let series = &mut self.families[family as usize].cells[first..first + cells];
-        let sum = series[cells - 1].checked_add(value).ok_or(Overflow)?;
-        series[cells - 1] = sum;
-        series[bounds.partition_point(|&bound| bound < value)] += 1;
-        Ok(())
+        let series = &mut self.families[family as usize];
+        let cells = &mut series.cells[first..first + cells];
+        cells[bounds.partition_point(|&bound| bound < value)] += 1;
+        if let Some(sum) = cells.last_mut() {
+            *sum = sum.saturating_add(value);
+        }
+        series.total = series.total.saturating_add(value);
     }
 
     fn find(&mut self, family: FamilyId, key: Key, limit: usize) -> usize {
@@ -245,8 +255,7 @@ impl SeriesStore {
             }
         };
         if overflown {
-            // One cell, amounts of one: this cannot overflow, and the family of overflows has no open label.
-            let _ = self.count(FamilyId::TelemetryOverflow, Key::new(&[family as ValueId]), 1, usize::MAX);
+            self.count(FamilyId::TelemetryOverflow, Key::new(&[family as ValueId]), 1, usize::MAX);
         }
         at as usize
     }
@@ -266,6 +275,14 @@ impl SeriesStore {
             }
         }
         changed
+    }
+
+    /// The sum that a series holds; 0 if there is no such series.
+    pub fn get(&self, family: FamilyId, key: Key) -> u64 {
+        let series = &self.families[family as usize];
+        let cells = family.row().cells();
+        let at = series.index.get(&key).map(|&at| (at as usize + 1) * cells - 1);
+        at.and_then(|at| series.cells.get(at)).copied().unwrap_or(0)
     }
 
     /// Number of series in all families.
@@ -327,7 +344,7 @@ impl SeriesStore {
                 continue;
             }
             if self.renumber(&mut old, row, &fresh) {
-                old.index = old.keys.iter().copied().zip(0..).collect();
+                old.prepare(row);
                 fresh.families[*family as usize] = old;
             } else {
                 discarded.push(Discarded { family: old.name, reason: "its label values have changed" });
@@ -403,7 +420,7 @@ mod tests {
         let mut store = SeriesStore::default();
         for number in 0..50u16 {
             let model = store.intern(Domain::Model, &format!("model-{number}"));
-            store.count(FamilyId::LlmRequests, Key::new(&[0, model, 0, 0]), 1, 10).unwrap();
+            store.count(FamilyId::LlmRequests, Key::new(&[0, model, 0, 0]), 1, 10);
         }
         assert_eq!(total(&store, FamilyId::LlmRequests), 50);
         assert_eq!(total(&store, FamilyId::TelemetryOverflow), 40);
@@ -417,21 +434,23 @@ mod tests {
     }
 
     #[test]
-    fn an_addition_that_does_not_fit_changes_nothing() {
+    fn a_family_knows_when_no_sum_may_grow_by_so_much() {
         let mut store = SeriesStore::default();
-        let key = Key::new(&[0, 0]);
-        store.count(FamilyId::WallbounceCost, key, u64::MAX - 1, 10).unwrap();
-        assert_eq!(store.count(FamilyId::WallbounceCost, key, 2, 10), Err(Overflow));
-        assert_eq!(total(&store, FamilyId::WallbounceCost), u64::MAX - 1);
-        let key = Key::new(&[]);
-        store.observe(FamilyId::ConsensusConfidence, key, u64::MAX, 10).unwrap();
-        assert_eq!(store.observe(FamilyId::ConsensusConfidence, key, 1, 10), Err(Overflow));
+        store.count(FamilyId::WallbounceCost, Key::new(&[0, 0]), u64::MAX - 10, 10);
+        store.count(FamilyId::WallbounceCost, Key::new(&[1, 0]), 5, 10);
+        assert!(store.has_room(FamilyId::WallbounceCost, 5));
+        assert!(!store.has_room(FamilyId::WallbounceCost, 6));
+        store.observe(FamilyId::HttpResponseSize, Key::new(&[]), u64::MAX, 10);
+        assert!(!store.has_room(FamilyId::HttpResponseSize, 1));
+        store.adopt();
+        assert!(!store.has_room(FamilyId::HttpResponseSize, 1), "also after a restart");
+        assert!(store.has_room(FamilyId::WallbounceCost, 5) && !store.has_room(FamilyId::WallbounceCost, 6));
     }
 
     #[test]
     fn a_newborn_series_is_shown_at_zero_until_it_is_released() {
         let mut store = SeriesStore::default();
-        store.count(FamilyId::TelemetryLost, Key::new(&[]), 3, 10).unwrap();
+        store.count(FamilyId::TelemetryLost, Key::new(&[]), 3, 10);
         assert!(store.hold_newborn(1_000, 20_000));
         assert_eq!(total(&store, FamilyId::TelemetryLost), 0);
         assert!(!store.hold_newborn(20_999, 20_000));
@@ -443,7 +462,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_does_not_hide_a_series_again() {
         let mut store = SeriesStore::default();
-        store.count(FamilyId::TelemetryLost, Key::new(&[]), 3, 10).unwrap();
+        store.count(FamilyId::TelemetryLost, Key::new(&[]), 3, 10);
         store.hold_newborn(100_000, 20_000);
         store.hold_newborn(120_000, 20_000);
         store.hold_newborn(101_000, 20_000);
@@ -453,7 +472,7 @@ mod tests {
     #[test]
     fn a_checkpoint_with_another_numbering_is_renumbered() {
         let mut store = SeriesStore::default();
-        store.count(FamilyId::ConfigChanges, Key::new(&[1]), 5, 10).unwrap();
+        store.count(FamilyId::ConfigChanges, Key::new(&[1]), 5, 10);
         // As if an earlier build had known two components only, in another order.
         let name = domain_name(Domain::ConfigComponent);
         store.closed.insert(name, vec!["logging".to_owned(), "budget".to_owned()]);
@@ -466,7 +485,7 @@ mod tests {
     #[test]
     fn a_family_whose_buckets_changed_begins_again_and_says_so() {
         let mut store = SeriesStore::default();
-        store.observe(FamilyId::ConsensusConfidence, Key::new(&[]), 1, 10).unwrap();
+        store.observe(FamilyId::ConsensusConfidence, Key::new(&[]), 1, 10);
         store.families[FamilyId::ConsensusConfidence as usize].bounds = vec![7];
         let discarded = store.adopt();
         assert_eq!(discarded[0].family, "techsapo_wallbounce_consensus_confidence");

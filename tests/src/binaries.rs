@@ -1,18 +1,23 @@
 //! The programs under test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The folder that `techsapo` and `techsapo-exporter` are in.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(find_or_build)
+}
+
 /// The path of `techsapo` or `techsapo-exporter`.
 pub(crate) fn path_of(program: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let path = FOLDER.get_or_init(folder).join(program);
+    let path = folder().join(program);
     assert!(path.is_file(), "{} does not exist", path.display());
     path
 }
 
-fn folder() -> PathBuf {
+fn find_or_build() -> PathBuf {
     if let Some(folder) = std::env::var_os("TECHSAPO_BIN_DIR") {
         return PathBuf::from(folder);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
-use crate::{Exposition, Process, Producer, RedisServer, binaries, free_port, wait};
+use crate::{Exposition, MariaDb, Process, Producer, RedisServer, binaries, free_port, wait};
 
 /// How an exporter is to be started.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub struct ExporterSetup {
     apps: Vec<String>,
     further_flags: Vec<String>,
     checkpoints: PathBuf,
+    database_url: Option<String>,
     folder: Arc<TempDir>,
 }
 
@@ -62,6 +63,19 @@ impl ExporterSetup {
         self
     }
 
+    /// Keeps its checkpoints in this database instead of a folder.
+    #[must_use]
+    pub fn database(self, database: &MariaDb) -> Self {
+        self.database_url(&database.url())
+    }
+
+    /// The same for any address.
+    #[must_use]
+    pub fn database_url(mut self, url: &str) -> Self {
+        self.database_url = Some(url.to_owned());
+        self
+    }
+
     /// Uses this Redis, or what is none.
     #[must_use]
     pub fn redis_url(mut self, url: &str) -> Self {
@@ -103,7 +117,11 @@ impl ExporterSetup {
         // Without an app of its own it polls none: the default address may be somebody else's.
         let apps = if self.apps.is_empty() { "none".to_owned() } else { self.apps.join(",") };
         command.args(["--app.url", &apps]);
-        command.arg("--checkpoint.dir").arg(&self.checkpoints).args(&self.further_flags);
+        match &self.database_url {
+            Some(url) => command.args(["--checkpoint.url", url]),
+            None => command.arg("--checkpoint.dir").arg(&self.checkpoints),
+        };
+        command.args(&self.further_flags);
         Process::start("exporter", self.folder.path(), command.current_dir(self.folder.path()))
     }
 }
@@ -128,6 +146,7 @@ impl Exporter {
             apps: Vec::new(),
             further_flags: Vec::new(),
             checkpoints: folder.path().join("checkpoints"),
+            database_url: None,
             folder: Arc::new(folder),
         }
     }

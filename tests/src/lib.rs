@@ -1,7 +1,7 @@
 //! The harness: real servers on free ports of 127.0.0.1, each with its own folder of data, killed when the value that
 //! stands for it goes out of scope, its log printed when the test fails.
 //!
-//! * [`RedisServer`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
+//! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
@@ -10,11 +10,12 @@
 #![allow(clippy::unwrap_used)] // What goes wrong in a harness fails the test, and that is what a panic does.
 
 pub mod app;
-mod binaries;
+pub mod binaries;
 mod exporter;
 mod exposition;
 pub mod facts;
 pub mod http;
+mod mariadb;
 mod ports;
 mod process;
 mod producer;
@@ -26,6 +27,7 @@ pub mod wait;
 pub use app::{App, AppSetup, Generated};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
+pub use mariadb::MariaDb;
 pub use ports::free_port;
 pub use process::Process;
 pub use producer::Producer;

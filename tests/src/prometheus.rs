@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::http::{client, get, send};
-use crate::{Process, free_port, wait};
+use crate::{Process, free_port, repository, wait};
 
 /// A Prometheus that scrapes some targets four times a second.
 #[derive(Debug)]
@@ -24,11 +24,26 @@ impl Prometheus {
     /// # Panics
     /// When it does not start.
     pub fn start(targets: &[&str]) -> Self {
+        Self::with_job(&format!("  - job_name: techsapo\n    static_configs:\n      - targets: {targets:?}\n"))
+    }
+
+    /// Starts one that scrapes exporters as `prometheus/prometheus.yml` says, but for their addresses and the interval.
+    ///
+    /// # Panics
+    /// When that file has no such job, or it does not start.
+    pub fn of_exporters(targets: &[&str]) -> Self {
+        let config = repository::read("prometheus/prometheus.yml");
+        let mut jobs = config.split("  - job_name: ").filter(|job| job.starts_with("techsapo-exporter\n"));
+        let job = format!("  - job_name: {}", jobs.next().expect("a job for the exporter"));
+        let address = r#"["127.0.0.1:10040"]"#;
+        assert!(job.contains(address), "{job}");
+        Self::with_job(&job.replace(address, &format!("{targets:?}")))
+    }
+
+    fn with_job(job: &str) -> Self {
         let (port, folder) = (free_port(), TempDir::new().unwrap());
-        let config = format!(
-            "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n\
-             scrape_configs: [{{job_name: techsapo, static_configs: [{{targets: {targets:?}}}]}}]\n"
-        );
+        let config =
+            format!("global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\nscrape_configs:\n{job}");
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
         let mut command = Command::new("prometheus");
         command.current_dir(folder.path()).args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"]);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::lease::Moment;
 use super::{Loaded, Store, StoreError};
 
 const MAGIC: &[u8; 8] = b"TSCKPT1\n";
@@ -45,7 +46,10 @@ impl Folder {
 
     fn failed(&self, step: &'static str) -> impl Fn(std::io::Error) -> StoreError + use<> {
         let path = self.path.display().to_string();
-        move |source| StoreError { step: format!("checkpoint.dir {path}: {step}"), source }
+        move |source| StoreError::Failed {
+            step: format!("checkpoint.dir {path}: {step}"),
+            source: source.into(),
+        }
     }
 
     fn write_slot(&self, slot: &str, content: &[&[u8]]) -> std::io::Result<()> {
@@ -111,6 +115,14 @@ impl Store for Folder {
         }
     }
 
+    fn renew(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn held_until(&self) -> Option<Moment> {
+        None
+    }
+
     fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         let mut newest = None;
@@ -141,6 +153,10 @@ impl Store for Folder {
                 .map_err(self.failed("cannot write a checkpoint"))?;
         }
         Ok(())
+    }
+
+    fn release(&mut self) {
+        self.lock = None;
     }
 
     fn describe(&self) -> String {
@@ -202,6 +218,10 @@ mod tests {
         assert!(!second.try_acquire().unwrap());
         drop(holder);
         assert!(second.try_acquire().unwrap());
+        let mut third = Folder::open(dir.path()).unwrap();
+        assert!(!third.try_acquire().unwrap());
+        second.release();
+        assert!(third.try_acquire().unwrap());
     }
 
     #[test]

@@ -6,3 +6,4 @@ mod architecture;
 mod end_to_end;
 mod metrics;
 mod pipeline;
+mod start_script;

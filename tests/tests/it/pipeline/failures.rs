@@ -1,9 +1,12 @@
 //! Processes killed, Redis gone or emptied, in the middle of load: no counter ever goes down, and at rest every event
 //! counts exactly once.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use techsapo_tests::{Exporter, Exposition, Producer, RedisServer, facts, wait};
 
 use super::{counted, stage};
@@ -31,49 +34,108 @@ impl Watch {
     }
 }
 
-/// Small events, and one of a series that nobody has seen before.
-fn batch(number: usize) -> Vec<Value> {
-    let mut events = facts::many(19);
-    events.push(facts::event("http_request", &json!({"route": format!("/{number}")})));
-    events
+/// Sends small events without a pause, numbered and not, now and then one of a series that nobody has seen before,
+/// until it is stopped. Returns how many of each.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(Producer, Sent)>,
+}
+
+#[derive(Default)]
+struct Sent {
+    unnumbered: usize,
+    new_series: usize,
+}
+
+impl Load {
+    fn on(redis: &RedisServer) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mut producer, stopped) = (Producer::new(redis), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut sent = Sent::default();
+            while !stopped.load(Ordering::Relaxed) {
+                producer.send(&facts::many(20));
+                // Without a number of its own an event is known by its entry's place alone.
+                producer.send_unnumbered(&facts::many(1));
+                sent.unnumbered += 1;
+                if sent.unnumbered % 20 == 0 {
+                    sent.new_series += 1;
+                    let route = format!("/{}", sent.new_series);
+                    producer.send(&[facts::event("http_request", &json!({"route": route}))]);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (producer, sent)
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> (Producer, Sent) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 #[test]
 fn the_exporter_killed_again_and_again_under_load() {
-    const BATCHES: usize = 300;
     let redis = RedisServer::start();
     let mut exporter = Exporter::of(&redis).birth_hold("1s").start();
-    let mut producer = Producer::new(&redis);
     let mut watch = Watch::new(&exporter);
-    let load = std::thread::spawn(move || {
-        for number in 0..BATCHES {
-            producer.send(&batch(number));
-            // Without a number of its own an event is known by its entry's place alone.
-            producer.send_unnumbered(&facts::many(1));
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        producer
-    });
-    for round in 0..5u64 {
-        for _ in 0..20 + 7 * round {
+    let load = Load::on(&redis);
+    for round in 0..8u64 {
+        // Killed sooner or later after its start, so that it is hit at different steps.
+        let life = Instant::now() + Duration::from_millis(900 + 170 * round);
+        while Instant::now() < life {
             watch.look(&exporter);
             std::thread::sleep(Duration::from_millis(15));
         }
         exporter.kill_9();
         exporter.spawn_again();
     }
-    let mut producer = load.join().unwrap();
+    let (mut producer, sent) = load.stop();
     exporter.wait_ready();
     let page = exporter.scrape_after(&mut producer);
     page.never_decreased_since(&watch.last);
-    assert_eq!(counted(&page), (BATCHES * 21) as f64);
-    page.counter("techsapo_telemetry_unnumbered_events_total").is(BATCHES as f64);
+    assert_eq!(counted(&page), (producer.last_seq() as usize + sent.unnumbered) as f64);
+    page.counter("techsapo_telemetry_unnumbered_events_total").is(sent.unnumbered as f64);
     page.counter("techsapo_telemetry_lost_events_total").is(0);
     page.counter("techsapo_telemetry_gaps_total").is(0);
     assert!(watch.seen > 20, "only {} pages were compared", watch.seen);
     exporter.scrape_until("every new series shows its one event", |page| {
-        page.counter("techsapo_http_requests_total").total() == BATCHES as f64
+        page.counter("techsapo_http_requests_total").total() == sent.new_series as f64
     });
+}
+
+#[test]
+fn connections_cut_again_and_again_double_nothing() {
+    let (redis, exporter, mut producer) = stage();
+    for _ in 0..30 {
+        producer.send(&facts::many(2));
+        producer.send_unnumbered(&facts::many(1));
+        std::thread::sleep(Duration::from_millis(100));
+        redis.cli::<usize>(&["CLIENT", "KILL", "TYPE", "normal"]);
+        producer.reconnect(&redis);
+    }
+    let page = exporter.scrape_after(&mut producer);
+    assert_eq!(counted(&page), 90.0);
+    page.counter("techsapo_telemetry_unnumbered_events_total").is(30);
+    assert!(page.counter("techsapo_exporter_redis_connections_total").one().value > 1.0);
+}
+
+#[test]
+fn ids_that_go_back_are_read_and_trimmed_all_the_same() {
+    let (redis, exporter, mut producer) = stage();
+    let line = facts::many(1)[0].to_string();
+    // As if Redis' clock had been an hour ahead, until it was set right and Redis restarted.
+    let ahead = format!("{}-0", facts::now_ms() + 3_600_000);
+    let entry = ["v", "1", "p", producer.id(), "s", "1", "h", "1", "n", "1", "d", &line];
+    redis.cli::<String>(&[&["XADD", "techsapo:events", &ahead][..], &entry].concat());
+    producer.note_lines([line.clone()]);
+    producer.wait_acknowledged();
+    redis.cli::<usize>(&["DEL", "techsapo:events"]);
+    producer.send(&facts::many(4));
+    assert_eq!(counted(&exporter.scrape_after(&mut producer)), 5.0);
+    wait::until_true("the stream is trimmed", || redis.cli::<usize>(&["XLEN", "techsapo:events"]) == 0);
 }
 
 /// Sends again whatever is not acknowledged, as a shipper does, until all is.
