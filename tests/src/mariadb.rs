@@ -35,7 +35,7 @@ impl MariaDb {
         let mut server = Self { process: None, port: free_port(), options, folder: TempDir::new().unwrap() };
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        install.arg(format!("--datadir={}", server.data().display()));
+        install.arg(format!("--datadir={}", server.data().display())).arg(server.tmpdir());
         let output = install.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         server.start_again();
@@ -53,9 +53,13 @@ impl MariaDb {
         let mut command = Command::new("mariadbd");
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin"]);
         command.arg(format!("--datadir={}", data.display())).arg(format!("--port={}", self.port));
-        command.arg(format!("--socket={}", socket.display()));
+        command.arg(format!("--socket={}", socket.display())).arg(self.tmpdir());
         // Small, for a test's machine runs several.
-        command.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=16M", "--performance-schema=OFF"]);
+        command.args([
+            "--innodb-buffer-pool-size=16M",
+            "--innodb-log-file-size=16M",
+            "--performance-schema=OFF",
+        ]);
         command.args(&self.options);
         if rustix::process::geteuid().is_root() {
             command.arg("--user=root");
@@ -111,6 +115,11 @@ impl MariaDb {
         let output = command.arg(format!("--execute={statements}")).output().unwrap();
         assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Of its own: a server that starts deletes what others have in theirs.
+    fn tmpdir(&self) -> String {
+        format!("--tmpdir={}", self.folder.path().display())
     }
 
     fn data(&self) -> std::path::PathBuf {

@@ -24,7 +24,9 @@ impl Prometheus {
     /// # Panics
     /// When it does not start.
     pub fn start(targets: &[&str]) -> Self {
-        Self::with_job(&format!("  - job_name: techsapo\n    static_configs:\n      - targets: {targets:?}\n"))
+        Self::with_job(&format!(
+            "  - job_name: techsapo\n    static_configs:\n      - targets: {targets:?}\n"
+        ))
     }
 
     /// Starts one that scrapes exporters as `prometheus/prometheus.yml` says, but for their addresses and the interval.

@@ -6,4 +6,5 @@ mod architecture;
 mod end_to_end;
 mod metrics;
 mod pipeline;
+mod replicas;
 mod start_script;

@@ -41,6 +41,23 @@ enum Question {
     Add(usize, Cursor, Fields),
 }
 
+impl Question {
+    fn describe(&self) -> String {
+        match self {
+            Self::Memory(stream) => format!("memory of {stream}"),
+            Self::Cursor(source) => format!("cursor for {source}"),
+            Self::Entry(source, id) => format!("entry {id} of {source}"),
+            Self::Acknowledged(source) => format!("acknowledged of {source}"),
+            Self::Add(source, _, fields) => {
+                let numbers = fields.iter().filter(|(name, _)| *name != "d");
+                let numbers =
+                    numbers.map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)));
+                format!("add {source} {}", numbers.collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
+}
+
 enum Answer {
     Memory(usize, usize),
     Cursor(Option<EntryId>),
@@ -199,7 +216,8 @@ impl App {
             self.connected = Some(redis.life);
         }
         let questions = self.questions(random, rules, now);
-        let told = format!("asks {} questions", questions.len());
+        let asked: Vec<_> = questions.iter().map(Question::describe).collect();
+        let told = format!("asks {}", asked.join(", "));
         let life = self.connected.unwrap_or_default();
         self.flight = Some(Flight { life, questions, answers: Vec::new(), refused: None });
         Some(told)
@@ -225,7 +243,6 @@ impl App {
             if !source.shipment.may_send() || self.full[source.stream] {
                 continue;
             }
-            let dropped = source.file.dropped();
             let mut from = source.shipment.next();
             while room > 0 {
                 let mut lines = Vec::new();
@@ -234,7 +251,7 @@ impl App {
                     break;
                 }
                 room -= 1;
-                source.file.carry_dropped(to.seq - 1, dropped);
+                let dropped = source.file.carry_dropped(to.seq - 1);
                 let origin = Origin {
                     producer: &source.file.producer,
                     first_seq: from.seq,

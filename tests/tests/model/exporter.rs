@@ -16,7 +16,7 @@ use crate::ledger::Totals;
 use crate::plan::Rules;
 use crate::random::Random;
 use crate::redis::{Fields, Late, Publication, Redis};
-use crate::store::{Found, Store};
+use crate::store::Store;
 
 const TICK_MS: u64 = 1_000;
 const WAIT_MS: u64 = 250;
@@ -98,8 +98,8 @@ enum Phase {
     Down,
     /// Looks again at this time.
     Waits(u64),
-    /// Has read the store, and asks Redis next.
-    Loaded(Found),
+    /// Has the lock and has asked Redis who owns the stream and what is acknowledged; reads the store next.
+    Asked(Vec<String>, HashMap<String, u64>),
     Holds(Box<Holder>),
 }
 
@@ -161,16 +161,15 @@ impl Exporter {
             Phase::Waits(until) if around.now_ms < *until => None,
             Phase::Waits(_) => {
                 if around.store.try_acquire(self.place) {
-                    self.phase = Phase::Loaded(around.store.load());
-                    Some("has the lock and reads the store".into())
+                    Some(self.ask(around))
                 } else {
                     self.phase = Phase::Waits(around.now_ms + WAIT_MS);
                     Some("is on standby".into())
                 }
             }
-            Phase::Loaded(found) => {
-                let found = std::mem::take(found);
-                Some(self.begin(&found, around))
+            Phase::Asked(owners, acknowledged) => {
+                let (owners, acknowledged) = (std::mem::take(owners), std::mem::take(acknowledged));
+                Some(self.begin(&owners, acknowledged, around))
             }
             Phase::Holds(holder) => {
                 let (said, again) = holder.step(around, &self.streams, self.hold_ms);
@@ -182,27 +181,35 @@ impl Exporter {
         }
     }
 
-    fn begin(&mut self, found: &Found, around: &mut Around<'_>) -> String {
-        let mut wait = |why: String| {
-            self.phase = Phase::Waits(around.now_ms + WAIT_MS);
-            why
-        };
+    fn ask(&mut self, around: &mut Around<'_>) -> String {
         if !around.redis.up || around.way == Way::Lost {
-            return wait("Redis cannot be asked".into());
+            self.phase = Phase::Waits(around.now_ms + WAIT_MS);
+            return "has the lock, and Redis cannot be asked".into();
         }
-        let held = found.state.as_ref().map(|bytes| checkpoint::decode(bytes));
-        let mine = held.as_ref().and_then(|held| held.as_ref().ok()).map(|state| state.id.to_string());
-        let mut acknowledged = HashMap::new();
+        let (mut owners, mut acknowledged) = (Vec::new(), HashMap::new());
         for stream in 0..self.streams.len() {
-            if let Some((owner, _)) = around.redis.owner(stream)
-                && Some(&owner) != mine.as_ref()
-                && around.rules.respects_the_owner
-            {
-                return wait(format!("the stream belongs to {}", short(&owner)));
-            }
-            for (producer, &seq) in around.redis.all_acknowledged(stream) {
-                acknowledged.insert(producer.clone(), seq);
-            }
+            owners.extend(around.redis.owner(stream));
+            let known = around.redis.all_acknowledged(stream).iter();
+            acknowledged.extend(known.map(|(producer, &seq)| (producer.clone(), seq)));
+        }
+        let said = format!("has the lock and sees {acknowledged:?}");
+        self.phase = Phase::Asked(owners, acknowledged);
+        said
+    }
+
+    fn begin(
+        &mut self,
+        owners: &[String],
+        mut acknowledged: HashMap<String, u64>,
+        around: &mut Around<'_>,
+    ) -> String {
+        let found = around.store.load();
+        let held = found.state.as_ref().map(|bytes| checkpoint::decode(bytes).map_err(|why| why.to_string()));
+        let mine = held.as_ref().and_then(|held| held.as_ref().ok()).map(|state| state.id.to_string());
+        let stranger = owners.iter().find(|owner| Some(*owner) != mine.as_ref());
+        if let Some(owner) = stranger.filter(|_| around.rules.respects_the_owner) {
+            self.phase = Phase::Waits(around.now_ms + WAIT_MS);
+            return format!("waits: the stream belongs to {}", short(owner));
         }
         if !around.rules.begins_behind_what_is_acknowledged {
             acknowledged.clear();
@@ -211,7 +218,13 @@ impl Exporter {
         let id = Uuid::from_u128(u128::from(around.random.next()));
         let (state, beginning) = turn::choose(held, found.damaged, &acknowledged, shape, id, around.now_ms);
         let said = format!("begins the state {}: {beginning:?}", short(&state.id.to_string()));
-        around.events.push(Event::Began(state.id, beginning, acknowledged));
+        let streams = 0..self.streams.len();
+        let mut truth = HashMap::new();
+        for (producer, &seq) in streams.flat_map(|stream| around.redis.all_acknowledged(stream)) {
+            let known = truth.entry(producer.clone()).or_insert(seq);
+            *known = seq.max(*known);
+        }
+        around.events.push(Event::Began(state.id, beginning, truth));
         let holder = Holder {
             state,
             durable: Durable::default(),

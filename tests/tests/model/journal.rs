@@ -24,6 +24,7 @@ struct Header {
     dropped: u64,
     dropped_acknowledged: u64,
     carried: (u64, u64),
+    sent: u64,
 }
 
 /// One run's file.
@@ -42,7 +43,8 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn create(producer: String, capacity: u64) -> Self {
-        let header = Header { last: 0, head: at(1), dropped: 0, dropped_acknowledged: 0, carried: (0, 0) };
+        let header =
+            Header { last: 0, head: at(1), dropped: 0, dropped_acknowledged: 0, carried: (0, 0), sent: 0 };
         Self { producer, records: BTreeMap::new(), header, older: vec![header], reusable: 1, capacity }
     }
 
@@ -84,20 +86,22 @@ impl File {
         self.header.head = head;
     }
 
-    pub(crate) fn dropped(&self) -> u64 {
-        self.header.dropped
-    }
-
     pub(crate) fn dropped_untold(&self) -> u64 {
         self.header.dropped.saturating_sub(self.header.dropped_acknowledged)
     }
 
-    pub(crate) fn carry_dropped(&mut self, last_seq: u64, dropped: u64) {
-        let (seq, carried) = &mut self.header.carried;
-        if dropped > *carried {
-            *seq = (*seq).max(last_seq);
-            *carried = dropped;
+    /// The count of drops that the batch which ends with `last_seq` carries.
+    pub(crate) fn carry_dropped(&mut self, last_seq: u64) -> u64 {
+        let header = &mut self.header;
+        let sent_before = header.sent >= last_seq;
+        header.sent = header.sent.max(last_seq);
+        if !sent_before
+            && header.carried.1 == header.dropped_acknowledged
+            && header.dropped > header.carried.1
+        {
+            header.carried = (last_seq, header.dropped);
         }
+        if last_seq >= header.carried.0 { header.carried.1 } else { header.dropped_acknowledged }
     }
 
     pub(crate) fn settle_dropped(&mut self, acknowledged: u64) {

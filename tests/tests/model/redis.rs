@@ -138,17 +138,16 @@ impl Redis {
         self.shards[shard].cursor
     }
 
-    /// Who owns the stream, and for how long (ms).
-    pub(crate) fn owner(&self, shard: usize) -> Option<(String, u64)> {
-        let owner = self.shards[shard].owner.as_ref()?;
-        let left = owner.1.checked_sub(self.clock()).filter(|&left| left > 0)?;
-        Some((owner.0.clone(), left))
+    /// Id of the state that owns the stream, unless its claim has lapsed.
+    pub(crate) fn owner(&self, shard: usize) -> Option<String> {
+        let (owner, lapses) = self.shards[shard].owner.as_ref()?;
+        (*lapses > self.clock()).then(|| owner.clone())
     }
 
     /// The exporter's script, line by line. Out of memory refuses what follows unless a write has passed before, and
     /// `XTRIM` always passes.
     pub(crate) fn publish(&mut self, place: usize, told: &Publication) -> Result<Published, Failed> {
-        if let Some((owner, _)) = self.owner(place).filter(|(owner, _)| *owner != told.owner) {
+        if let Some(owner) = self.owner(place).filter(|owner| *owner != told.owner) {
             return Ok(Published::OwnedBy(owner));
         }
         let clock = self.clock();

@@ -77,10 +77,9 @@ impl Store {
         true
     }
 
-    /// One slot goes bad, unless the other already has.
+    /// One slot goes bad, if the other is whole.
     pub(crate) fn damage_one(&mut self, slot: usize) -> bool {
-        let possible =
-            !matches!(self.slots[1 - slot], Slot::Damaged) && matches!(self.slots[slot], Slot::Whole(..));
+        let possible = self.slots.iter().all(|slot| matches!(slot, Slot::Whole(..)));
         if possible {
             self.slots[slot] = Slot::Damaged;
         }

@@ -345,9 +345,9 @@ impl RunFile {
         self.oversized.load(Ordering::Relaxed)
     }
 
-    /// The batch that ends with `last_seq` is about to tell the exporter of this many drops.
-    pub(crate) fn carry_dropped(&self, last_seq: u64, dropped: u64) {
-        self.header().carry(last_seq, dropped);
+    /// How many drops the batch that ends with `last_seq` tells the exporter of. Asked when it is about to be sent.
+    pub(crate) fn carry_dropped(&self, last_seq: u64) -> u64 {
+        self.header().carry(last_seq, self.dropped())
     }
 
     /// Notes which drops the exporter knows, now that it has acknowledged this much.

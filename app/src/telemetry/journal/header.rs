@@ -33,6 +33,7 @@ const DROPPED: usize = 24;
 const DROPPED_ACKNOWLEDGED: usize = 25;
 const CARRIED_SEQ: usize = 26;
 const CARRIED_DROPPED: usize = 27;
+const SENT_SEQ: usize = 28;
 /// Words that a file must have for its header to be usable.
 pub(super) const HEADER_WORDS: usize = HEADER_BYTES / size_of::<u64>();
 
@@ -187,13 +188,21 @@ impl<'a> Header<'a> {
         self.words[DROPPED_ACKNOWLEDGED].store(count, Ordering::Release);
     }
 
-    /// The batch that ends with `last_seq` is about to carry the count `dropped`. The seq goes first and never goes
-    /// back: whichever store a kill prevents, what is noted is not more than what was carried.
-    pub(super) fn carry(self, last_seq: u64, dropped: u64) {
-        if dropped > self.words[CARRIED_DROPPED].load(Ordering::Acquire) {
-            self.words[CARRIED_SEQ].fetch_max(last_seq, Ordering::AcqRel);
+    /// The count of drops that a batch which ends with `last_seq` carries: `dropped` if a count may be begun with it.
+    ///
+    /// What a batch carries depends on its last seq alone, however often and in whatever pieces it is sent; else an
+    /// acknowledgement would not say which count arrived. So a new count begins with a record that was never sent
+    /// before, and only when the one before is acknowledged. Whichever store a kill prevents, this stays true.
+    pub(super) fn carry(self, last_seq: u64, dropped: u64) -> u64 {
+        let sent_before = self.words[SENT_SEQ].fetch_max(last_seq, Ordering::AcqRel) >= last_seq;
+        let carried = self.words[CARRIED_DROPPED].load(Ordering::Acquire);
+        let told = self.dropped_acknowledged();
+        if !sent_before && carried == told && dropped > carried {
+            self.words[CARRIED_SEQ].store(last_seq, Ordering::Release);
             self.words[CARRIED_DROPPED].store(dropped, Ordering::Release);
         }
+        let begins = self.words[CARRIED_SEQ].load(Ordering::Acquire);
+        if last_seq >= begins { self.words[CARRIED_DROPPED].load(Ordering::Acquire) } else { told }
     }
 
     /// The newest count that a batch carried, if that batch is among what was acknowledged.

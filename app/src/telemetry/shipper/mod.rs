@@ -245,7 +245,6 @@ impl Shipper {
             if !source.shipment.may_send() || self.streams[source.stream].full {
                 continue;
             }
-            let dropped = source.file.dropped();
             let mut from = source.shipment.next();
             while room > 0 {
                 let mut lines = Vec::new();
@@ -254,7 +253,7 @@ impl Shipper {
                     break;
                 }
                 room = room.saturating_sub(lines.len());
-                source.file.carry_dropped(to.seq - 1, dropped);
+                let dropped = source.file.carry_dropped(to.seq - 1);
                 loads.push(Load { source: index, from, to, dropped, lines });
                 from = to;
             }

@@ -1,0 +1,90 @@
+//! A scrape of 10 000 series while the exporter is busy counting.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::json;
+use techsapo_tests::{Exporter, Producer, RedisServer, facts, http};
+
+use crate::report::Figure;
+use crate::{cpu, load};
+
+const SERIES: usize = 10_000;
+const SCRAPES: usize = 60;
+/// Events that are put into the stream at a time, as fast as Redis takes them.
+const LOAD: usize = 64 * 500;
+
+/// Fills an exporter with series: masked addresses at many routes, one event each, until the page has `SERIES` lines.
+pub(crate) fn exporter_with_series(redis: &RedisServer) -> Exporter {
+    let exporter = Exporter::of(redis).series_limit(20_000).start();
+    let mut producer = Producer::new(redis);
+    let mut lines = samples(&exporter);
+    let mut number = 0;
+    while lines < SERIES {
+        let hits: Vec<_> = (lines..SERIES)
+            .map(|_| {
+                number += 1;
+                let client_ip = format!("10.{}.{}.0/24", number / 256, number % 256);
+                facts::event("rate_limit_hit", &json!({ "client_ip": client_ip }))
+            })
+            .collect();
+        hits.chunks(64).for_each(|batch| {
+            producer.send(batch);
+        });
+        producer.wait_acknowledged();
+        producer.wait_next_publication();
+        lines = samples(&exporter);
+    }
+    exporter
+}
+
+/// Lines with a value on the page.
+fn samples(exporter: &Exporter) -> usize {
+    exporter.get("/metrics").unwrap().text().lines().filter(|line| !line.starts_with('#')).count()
+}
+
+/// Median time of a scrape by the clock, under full load; and its CPU time at rest.
+pub(crate) fn run() -> Vec<Figure> {
+    let redis = RedisServer::start();
+    let exporter = exporter_with_series(&redis);
+    let address = format!("{}/metrics", exporter.url());
+
+    let before = cpu::seconds_of(exporter.process.id());
+    (0..SCRAPES).for_each(|_| assert_eq!(http::get(&address).unwrap().status, 200));
+    let at_rest = (cpu::seconds_of(exporter.process.id()) - before) / SCRAPES as f64;
+
+    let stop = AtomicBool::new(false);
+    let mut times = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                load::fill(&redis, sent, LOAD, 64);
+                sent += LOAD;
+            }
+        });
+        for _ in 0..SCRAPES {
+            let begin = Instant::now();
+            assert_eq!(http::get(&address).unwrap().status, 200);
+            times.push(begin.elapsed().as_secs_f64() * 1e3);
+            thread::sleep(std::time::Duration::from_millis(50));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    times.sort_by(f64::total_cmp);
+    vec![
+        Figure {
+            name: "scrape_10000_series_median_under_load",
+            value: times[times.len() / 2],
+            unit: "ms",
+            asked: "≤ 10 ms",
+        },
+        Figure {
+            name: "scrape_10000_series_cpu",
+            value: at_rest * 1e3,
+            unit: "ms",
+            asked: "as little as can be",
+        },
+    ]
+}
