@@ -79,7 +79,7 @@ pub struct Cli {
 
     /// MySQL or MariaDB database that holds the durable state instead of a folder: mysql://user:password@host:port/db.
     /// Exporters that share it are one holder and its standbys, on as many hosts as wanted. A password is better given
-    /// by the environment variable than on the command line.
+    /// by the environment variable than on the command line. Connections are not encrypted: use a private network.
     #[arg(
         long = "checkpoint.url",
         env = "TECHSAPO_EXPORTER_CHECKPOINT_URL",

@@ -17,14 +17,14 @@ use uuid::Uuid;
 
 use crate::acknowledge::{Acknowledger, Published};
 use crate::apply::Quarantined;
+use crate::catalog::FamilyId;
 use crate::checkpoint::lease::Moment;
 use crate::checkpoint::{self, Store, StoreError, Unreadable};
-use crate::catalog::FamilyId;
 use crate::own::Own;
-use crate::series::Key;
 use crate::reader::{self, Reading};
+use crate::series::Key;
 use crate::state::State;
-use crate::turn::{self, Beginning, Durable};
+use crate::turn::{self, Beginning, Claim, Durable};
 
 /// A checkpoint is written at most so often, and Redis is told so often, changed or not: it may have forgotten.
 const TICK: Duration = Duration::from_secs(1);
@@ -106,6 +106,8 @@ pub struct Pipeline {
     own: Arc<Own>,
     served: Served,
     stop: Arc<AtomicBool>,
+    /// That of another state, which this one has to wait for.
+    claim: Claim,
 }
 
 impl Pipeline {
@@ -119,7 +121,7 @@ impl Pipeline {
     ) -> Self {
         let streams = settings.streams.iter();
         let acknowledgers = streams.map(|stream| Acknowledger::new(settings.redis.clone(), stream)).collect();
-        Self { settings, store, acknowledgers, own, served, stop }
+        Self { settings, store, acknowledgers, own, served, stop, claim: Claim::default() }
     }
 
     /// Works until it is asked to stop; then writes a last checkpoint and says how far it came.
@@ -174,9 +176,12 @@ impl Pipeline {
         let mut owners = Vec::new();
         let mut acknowledged = HashMap::new();
         for stream in &mut self.acknowledgers {
-            let survey = stream.survey().map_err(|error| format!("Redis cannot be asked: {error}"))?;
+            let survey = stream.survey().map_err(|error| {
+                self.claim.is_unknown();
+                format!("Redis cannot be asked: {error}")
+            })?;
             owners.extend(survey.owner);
-            acknowledged.extend(survey.acknowledged);
+            turn::add_acknowledged(&mut acknowledged, survey.acknowledged);
         }
         let loaded = self.store.load().map_err(|error| chain(&error))?;
         let held = loaded.state.as_deref().map(checkpoint::decode);
@@ -191,11 +196,17 @@ impl Pipeline {
         let held = held.map(|held| held.map_err(|why| why.to_string()));
         let mine = held.as_ref().and_then(|held| held.as_ref().ok()).map(|state| state.id.to_string());
         if let Some(owner) = owners.iter().find(|owner| Some(owner.as_str()) != mine.as_deref()) {
+            self.claim.stands();
             return Err(format!(
                 "the stream belongs to the state {owner}, not to the one in {}; if that exporter is gone for good, \
-                 its claim lapses within 30 s",
+                 its claim lapses within 40 s",
                 self.store.describe()
             ));
+        }
+        if !self.claim.has_lapsed(Instant::now()) {
+            return Err(
+                "another state's claim on the stream is gone; waiting whether it is renewed".to_owned()
+            );
         }
         for damage in &loaded.damaged {
             error!("a checkpoint is damaged: {damage}");
@@ -365,7 +376,9 @@ impl<'a> Holder<'a> {
             }
             Err(error @ StoreError::Deposed(_)) => return Some(deposed(&error)),
             Err(error) => {
-                self.pipeline.own.checkpoint_failures.inc();
+                if changed {
+                    self.pipeline.own.checkpoint_failures.inc();
+                }
                 if !self.store_failing {
                     error!("{}; nothing new is acknowledged until it works again", chain(&error));
                     self.store_failing = true;
@@ -390,7 +403,7 @@ impl<'a> Holder<'a> {
             let until = self.pipeline.store.held_until();
             self.pipeline.served.set(Serving { leader: true, checkpoint: Some(checkpoint), until });
         }
-        if durable && self.is_caught_up() {
+        if durable && self.is_caught_up() && self.pipeline.served.get().leader {
             self.pipeline.own.set_ready(Ok(()));
         }
         None
@@ -502,4 +515,25 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_served_past_the_end_of_a_lease() {
+        let served = Served::default();
+        let later = Moment::now().plus(Duration::from_secs(3_600));
+        let checkpoint = Some(Arc::new(vec![1]));
+        served.set(Serving { leader: true, checkpoint: checkpoint.clone(), until: Some(later) });
+        assert!(served.get().leader && served.get().checkpoint == checkpoint);
+        served.extend(Some(Moment::now()));
+        let serving = served.get();
+        assert!(serving.has_lapsed() && !serving.leader && serving.checkpoint.is_none());
+        served.extend(Some(later));
+        assert!(served.get().checkpoint == checkpoint, "renewed before another had it");
+        served.set(Serving::default());
+        assert!(!served.get().has_lapsed(), "who holds nothing can lose nothing");
+    }
 }

@@ -161,7 +161,8 @@ impl State {
 
     /// Producers that have sent nothing for 30 days, by the stream's clock.
     pub fn silent_producers(&self, stream_now_ms: u64) -> Vec<String> {
-        let silent = |producer: &Producer| producer.last_entry_ms + PRODUCER_KEPT_MS < stream_now_ms;
+        let kept_until = |producer: &Producer| producer.last_entry_ms.saturating_add(PRODUCER_KEPT_MS);
+        let silent = |producer: &Producer| kept_until(producer) < stream_now_ms;
         self.producers.iter().filter(|(_, producer)| silent(producer)).map(|(id, _)| id.clone()).collect()
     }
 

@@ -1,12 +1,52 @@
 //! What a turn as the state's holder begins with, and what it may tell Redis. Pure: the pipeline asks, and does.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use techsapo_shared::wire::EntryId;
 use uuid::Uuid;
 
 use crate::series::Discarded;
 use crate::state::State;
+
+/// How long a claim must have been gone, while Redis answered, before another state may begin.
+pub const CLAIM_GONE: Duration = Duration::from_secs(10);
+
+/// Another state's claim on the stream, as far as this process has seen one.
+///
+/// A claim that is not there need not have lapsed: a Redis that was flushed, or away for long, has forgotten it, and
+/// its holder renews it within seconds. Whoever waits must not be faster.
+#[derive(Debug, Default)]
+pub struct Claim {
+    seen: bool,
+    gone_since: Option<Instant>,
+}
+
+impl Claim {
+    /// It stands.
+    pub fn stands(&mut self) {
+        *self = Self { seen: true, gone_since: None };
+    }
+
+    /// Redis does not answer, neither us nor perhaps its holder.
+    pub fn is_unknown(&mut self) {
+        self.gone_since = None;
+    }
+
+    /// It is not there; whether it is gone for good.
+    pub fn has_lapsed(&mut self, now: Instant) -> bool {
+        !self.seen || now.duration_since(*self.gone_since.get_or_insert(now)) >= CLAIM_GONE
+    }
+}
+
+/// Adds what is acknowledged beside one stream to what is beside the others. A producer may stand beside several (it was
+/// moved, or a state was begun anew that did not know its stream yet): the greatest number is the newest.
+pub fn add_acknowledged(all: &mut HashMap<String, u64>, beside: impl IntoIterator<Item = (String, u64)>) {
+    for (producer, seq) in beside {
+        let known = all.entry(producer).or_insert(seq);
+        *known = seq.max(*known);
+    }
+}
 
 /// How a turn's state came about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,5 +127,36 @@ impl Durable {
             }
         }
         durable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_was_seen_must_be_gone_for_a_while_in_which_redis_answers() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut claim = Claim::default();
+        assert!(claim.has_lapsed(begin), "nobody was ever seen");
+        claim.stands();
+        assert!(!claim.has_lapsed(begin));
+        assert!(!claim.has_lapsed(after(9)));
+        claim.is_unknown();
+        assert!(!claim.has_lapsed(after(11)));
+        claim.stands();
+        assert!(!claim.has_lapsed(after(12)));
+        assert!(!claim.has_lapsed(after(21)));
+        assert!(claim.has_lapsed(after(22)));
+    }
+
+    #[test]
+    fn of_several_acknowledgements_the_greatest_counts() {
+        let mut all = HashMap::new();
+        for beside in [[("p", 37), ("q", 1)], [("p", 19), ("q", 2)]] {
+            add_acknowledged(&mut all, beside.map(|(producer, seq)| (producer.to_owned(), seq)));
+        }
+        assert_eq!(all, HashMap::from([("p".to_owned(), 37), ("q".to_owned(), 2)]));
     }
 }

@@ -155,10 +155,15 @@ impl App {
         self.process.sigterm()
     }
 
-    /// Starts it again as it was started before, with the journal that it left, and waits until it answers.
-    pub fn restart(&mut self) {
+    /// Starts it again as it was started before, with the journal that it left, without waiting until it answers.
+    pub fn spawn_again(&mut self) {
         self.process.kill_9();
         self.process = self.setup.process(self.port);
+    }
+
+    /// The same, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.spawn_again();
         self.wait_healthy();
     }
 }

@@ -132,7 +132,13 @@ impl Exposition {
     /// # Panics
     /// Names every series that went down or away.
     pub fn never_decreased_since(&self, earlier: &Self) {
-        let mut wrong = String::new();
+        let wrong = self.decreases_since(earlier);
+        assert!(wrong.is_empty(), "what only grows went down:\n{}", wrong.join("\n"));
+    }
+
+    /// What only grows, stood on the `earlier` page, and is lower or missing here.
+    pub fn decreases_since(&self, earlier: &Self) -> Vec<String> {
+        let mut wrong = Vec::new();
         for before in earlier.families.iter().filter(|family| family.is_durable_sum()) {
             let after = self.family(&before.name);
             let now: BTreeMap<_, _> = after
@@ -143,12 +149,12 @@ impl Exposition {
             for sample in &before.samples {
                 match now.get(&(&sample.name, &sample.labels)) {
                     Some(after) if after.value >= sample.value => {}
-                    Some(after) => writeln!(wrong, "{sample} became {}", after.text).unwrap(),
-                    None => writeln!(wrong, "{sample} went away").unwrap(),
+                    Some(after) => wrong.push(format!("{sample} became {}", after.text)),
+                    None => wrong.push(format!("{sample} went away")),
                 }
             }
         }
-        assert!(wrong.is_empty(), "what only grows went down:\n{wrong}");
+        wrong
     }
 }
 

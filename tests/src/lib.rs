@@ -2,8 +2,10 @@
 //! stands for it goes out of scope, its log printed when the test fails.
 //!
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
+//! * [`Proxy`]: stands before a server, to be cut off or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
+//! * [`chaos`]: everything at once, under load, with a ledger.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
 //! The binaries under test are those of `TECHSAPO_BIN_DIR`; without it they are built once per test process.
@@ -11,6 +13,7 @@
 
 pub mod app;
 pub mod binaries;
+pub mod chaos;
 mod exporter;
 mod exposition;
 pub mod facts;
@@ -20,6 +23,7 @@ mod ports;
 mod process;
 mod producer;
 mod prometheus;
+mod proxy;
 mod redis_server;
 pub mod repository;
 pub mod wait;
@@ -32,4 +36,5 @@ pub use ports::free_port;
 pub use process::Process;
 pub use producer::Producer;
 pub use prometheus::{Prometheus, check_metrics};
+pub use proxy::Proxy;
 pub use redis_server::RedisServer;

@@ -52,6 +52,16 @@ impl RedisServer {
         self.process = None;
     }
 
+    /// Stops it where it stands until [`RedisServer::resume`].
+    pub fn pause(&self) {
+        self.process.iter().for_each(Process::pause);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.iter().for_each(Process::resume);
+    }
+
     /// Deletes what it kept on disk (appendonly files, snapshots) while it is down.
     ///
     /// # Panics
@@ -71,6 +81,11 @@ impl RedisServer {
     /// Its address for clients.
     pub fn url(&self) -> String {
         url_of(self.port)
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its folder of data.

@@ -48,16 +48,24 @@ CREATE TABLE IF NOT EXISTS exporter_checkpoints (
   state LONGBLOB NULL
 ) ENGINE=InnoDB";
 
+/// When the row may be taken. A lease that ends further ahead than any lease does is from before the database's clock
+/// was set back, and nobody should wait for its end.
+macro_rules! free {
+    () => {
+        "(holder IS NULL OR holder = ? OR lease_until IS NULL OR lease_until < UTC_TIMESTAMP(6)
+OR lease_until > UTC_TIMESTAMP(6) + INTERVAL 20 SECOND)"
+    };
+}
+
 // Each lease is ten seconds: see LEASE.
-const IS_FREE: &str = "\
-SELECT holder IS NULL OR holder = ? OR lease_until IS NULL OR lease_until < UTC_TIMESTAMP(6)
-FROM exporter_checkpoints WHERE name = ?";
+const IS_FREE: &str = concat!("SELECT ", free!(), " FROM exporter_checkpoints WHERE name = ?");
 const ADD_ROW: &str = "INSERT IGNORE INTO exporter_checkpoints (name, term, version) VALUES (?, 0, 0)";
-const ACQUIRE: &str = "\
-UPDATE exporter_checkpoints
+const ACQUIRE: &str = concat!(
+    "UPDATE exporter_checkpoints
 SET term = LAST_INSERT_ID(term + 1), holder = ?, lease_until = UTC_TIMESTAMP(6) + INTERVAL 10 SECOND
-WHERE name = ?
-AND (holder IS NULL OR holder = ? OR lease_until IS NULL OR lease_until < UTC_TIMESTAMP(6))";
+WHERE name = ? AND ",
+    free!()
+);
 const RENEW: &str = "\
 UPDATE exporter_checkpoints SET lease_until = UTC_TIMESTAMP(6) + INTERVAL 10 SECOND
 WHERE name = ? AND term = ? AND holder = ?";

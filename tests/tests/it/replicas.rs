@@ -11,6 +11,7 @@ use techsapo_tests::{Exporter, Exposition, Producer, RedisServer, facts, wait};
 mod failover;
 mod lease;
 mod prometheus;
+mod promoted;
 mod row;
 mod store;
 

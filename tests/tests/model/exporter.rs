@@ -4,11 +4,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use techsapo_exporter::acknowledge::Published;
 use techsapo_exporter::checkpoint;
 use techsapo_exporter::state::State;
-use techsapo_exporter::turn::{self, Beginning, Durable};
+use techsapo_exporter::turn::{self, Beginning, Claim, Durable};
 use techsapo_shared::wire::{Batch, EntryId};
 use uuid::Uuid;
 
@@ -111,6 +112,9 @@ pub(crate) struct Exporter {
     streams: Vec<String>,
     hold_ms: u64,
     phase: Phase,
+    claim: Claim,
+    /// Any moment, for what counts from one.
+    clock: Instant,
 }
 
 /// What a step may touch.
@@ -126,7 +130,15 @@ pub(crate) struct Around<'a> {
 
 impl Exporter {
     pub(crate) fn new(place: usize, store: usize, streams: Vec<String>, hold_ms: u64) -> Self {
-        Self { place, store, streams, hold_ms, phase: Phase::Waits(0) }
+        Self {
+            place,
+            store,
+            streams,
+            hold_ms,
+            phase: Phase::Waits(0),
+            claim: Claim::default(),
+            clock: Instant::now(),
+        }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -134,6 +146,7 @@ impl Exporter {
     }
 
     pub(crate) fn start(&mut self) {
+        self.claim = Claim::default();
         self.phase = Phase::Waits(0);
     }
 
@@ -184,13 +197,14 @@ impl Exporter {
     fn ask(&mut self, around: &mut Around<'_>) -> String {
         if !around.redis.up || around.way == Way::Lost {
             self.phase = Phase::Waits(around.now_ms + WAIT_MS);
+            self.claim.is_unknown();
             return "has the lock, and Redis cannot be asked".into();
         }
         let (mut owners, mut acknowledged) = (Vec::new(), HashMap::new());
         for stream in 0..self.streams.len() {
             owners.extend(around.redis.owner(stream));
-            let known = around.redis.all_acknowledged(stream).iter();
-            acknowledged.extend(known.map(|(producer, &seq)| (producer.clone(), seq)));
+            let beside = around.redis.all_acknowledged(stream).iter();
+            turn::add_acknowledged(&mut acknowledged, beside.map(|(producer, &seq)| (producer.clone(), seq)));
         }
         let said = format!("has the lock and sees {acknowledged:?}");
         self.phase = Phase::Asked(owners, acknowledged);
@@ -208,8 +222,14 @@ impl Exporter {
         let mine = held.as_ref().and_then(|held| held.as_ref().ok()).map(|state| state.id.to_string());
         let stranger = owners.iter().find(|owner| Some(*owner) != mine.as_ref());
         if let Some(owner) = stranger.filter(|_| around.rules.respects_the_owner) {
+            self.claim.stands();
             self.phase = Phase::Waits(around.now_ms + WAIT_MS);
             return format!("waits: the stream belongs to {}", short(owner));
+        }
+        let now = self.clock + Duration::from_millis(around.now_ms);
+        if !self.claim.has_lapsed(now) && around.rules.waits_out_a_claim {
+            self.phase = Phase::Waits(around.now_ms + WAIT_MS);
+            return "waits whether another state's claim is renewed".into();
         }
         if !around.rules.begins_behind_what_is_acknowledged {
             acknowledged.clear();
@@ -408,12 +428,11 @@ impl Holder {
     }
 
     fn write(&mut self, slot: usize, fresh: Fresh, around: &mut Around<'_>, streams: &[String]) -> String {
-        let slots = if around.rules.two_slots { Store::SLOTS } else { 1 };
         if !around.store.write(slot, self.generation, &fresh.bytes) {
             self.stage = Stage::Publishes { stream: 0, fresh: None };
             return format!("cannot write slot {slot}");
         }
-        if slot + 1 < slots {
+        if slot + 1 < around.rules.slots() {
             self.stage = Stage::Writes { slot: slot + 1, fresh };
         } else {
             self.durable = Durable::of(&self.state, streams);

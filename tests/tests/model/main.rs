@@ -137,6 +137,13 @@ fn without_the_owners_key_a_stray_exporter_does_harm() {
 }
 
 #[test]
+fn without_waiting_out_its_claim_a_stray_exporter_is_faster_than_the_owner() {
+    notices(&[Fault::Stray, Fault::Flush], &["stuck", "begins", "called lost"], |rules| {
+        rules.waits_out_a_claim = false
+    });
+}
+
+#[test]
 fn begun_anew_from_the_first_event_counts_twice() {
     notices(&[Fault::StateLost], &["again", "called lost", "decreased"], |rules| {
         rules.begins_behind_what_is_acknowledged = false;

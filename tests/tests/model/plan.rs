@@ -15,10 +15,19 @@ pub(crate) struct Rules {
     pub(crate) durable_before_served: bool,
     /// An exporter does not begin while another state's claim stands.
     pub(crate) respects_the_owner: bool,
+    /// A claim that was seen has to be gone for a while: Redis may have forgotten it, and its holder has not.
+    pub(crate) waits_out_a_claim: bool,
     /// A state begun anew expects what follows the acknowledgements.
     pub(crate) begins_behind_what_is_acknowledged: bool,
     /// The reader goes back to the stream's start on a new connection and when the stream was replaced.
     pub(crate) reads_again_from_the_start: bool,
+}
+
+impl Rules {
+    /// Slots that a commit writes, one after the other.
+    pub(crate) fn slots(&self) -> usize {
+        if self.two_slots { 2 } else { 1 }
+    }
 }
 
 impl Default for Rules {
@@ -30,6 +39,7 @@ impl Default for Rules {
             durable_before_acknowledged: true,
             durable_before_served: true,
             respects_the_owner: true,
+            waits_out_a_claim: true,
             begins_behind_what_is_acknowledged: true,
             reads_again_from_the_start: true,
         }
@@ -119,6 +129,9 @@ pub(crate) const WITH_A_STRAY: &[Fault] = &[
     PowerLoss,
     Standby,
     Stray,
+    Flush,
+    Restarts,
+    LosesTail,
 ];
 
 /// What is simulated.

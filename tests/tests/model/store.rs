@@ -33,9 +33,6 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Slots that a commit writes, one after the other.
-    pub(crate) const SLOTS: usize = 2;
-
     pub(crate) fn try_acquire(&mut self, exporter: usize) -> bool {
         *self.holder.get_or_insert(exporter) == exporter
     }
@@ -77,13 +74,11 @@ impl Store {
         true
     }
 
-    /// One slot goes bad, if the other is whole.
-    pub(crate) fn damage_one(&mut self, slot: usize) -> bool {
-        let possible = self.slots.iter().all(|slot| matches!(slot, Slot::Whole(..)));
-        if possible {
+    /// One slot goes bad, if all that are written are whole.
+    pub(crate) fn damage_one(&mut self, slot: usize, written: usize) {
+        if self.slots[..written].iter().all(|slot| matches!(slot, Slot::Whole(..))) {
             self.slots[slot] = Slot::Damaged;
         }
-        possible
     }
 
     /// Both slots go bad, or are deleted.

@@ -239,7 +239,7 @@ fn drops_that_nobody_was_told_of_are_inherited() {
     let first = Journal::open(folder.path(), MIN_BYTES).unwrap();
     first.append(&fact(1));
     (0..5).for_each(|_| first.current().count_dropped());
-    first.current().carry_dropped(1, 5);
+    assert_eq!(first.current().carry_dropped(1), 5);
     (0..2).for_each(|_| first.current().count_dropped());
     drop(first);
 
@@ -255,6 +255,27 @@ fn drops_that_nobody_was_told_of_are_inherited() {
     assert_eq!(files_in(folder.path()), 1, "a file with untold drops is not deleted");
     drop(second);
     assert_eq!(Journal::open(folder.path(), MIN_BYTES).unwrap().sample().dropped, 2);
+}
+
+/// What was sent before with a lower count may be acknowledged by that: it never carries a higher one.
+#[test]
+fn which_drops_a_batch_tells_of_depends_on_its_last_record_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_with(folder.path(), 1, ["a", "b", "c", "d"]);
+    let drop_some = |count| (0..count).for_each(|_| file.count_dropped());
+    drop_some(5);
+    assert_eq!(file.carry_dropped(2), 5);
+    drop_some(2);
+    assert_eq!((file.carry_dropped(1), file.carry_dropped(2)), (0, 5), "sent again, in other pieces");
+    assert_eq!(file.carry_dropped(3), 5, "the count before is not acknowledged yet");
+    file.settle_dropped(1);
+    assert_eq!(file.dropped_untold(), 7);
+    file.settle_dropped(3);
+    assert_eq!(file.dropped_untold(), 2);
+    assert_eq!(file.carry_dropped(3), 5, "it was sent before");
+    assert_eq!(file.carry_dropped(4), 7);
+    file.settle_dropped(4);
+    assert_eq!(file.dropped_untold(), 0);
 }
 
 #[test]

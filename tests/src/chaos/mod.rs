@@ -1,0 +1,197 @@
+//! The chaos run: two apps under load, a Redis and one or two exporters, while all that the promise survives happens to
+//! them at moments that a seed decides; and at the end a reckoning.
+//!
+//! * [`schedule`]: what goes wrong and when, from the seed alone.
+//! * [`world`]: the servers, and what the faults do to them; [`link`] is their way to Redis, [`journals`] the apps' files.
+//! * [`load`]: clients, and what they were answered. [`scraper`]: counters that went down.
+//! * [`tap`]: what the apps told Redis. [`facts`]: what that adds up to. [`verdict`]: whether all of it agrees.
+//!
+//! Two things are left out: the machine's clock is not touched (Redis' ids step back instead, which is all that a clock
+//! decides here), and without root's rights there is no full disk.
+
+mod facts;
+mod journals;
+mod link;
+mod load;
+mod random;
+mod schedule;
+mod scraper;
+mod tap;
+mod verdict;
+mod world;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{App, Exposition, wait};
+use load::Load;
+use schedule::{Schedule, Trouble};
+use scraper::{Scraper, serves_the_state};
+use verdict::Account;
+use world::World;
+
+/// How often the schedule and the journals are looked at.
+const TURN: Duration = Duration::from_millis(50);
+/// Findings that a failure prints.
+const FINDINGS: usize = 40;
+
+/// How a run ended well.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it came to.
+    pub account: Account,
+    /// Counters that were seen to go down.
+    pub decreases: usize,
+    /// Processes killed.
+    pub kills: u64,
+    /// Questions that were answered.
+    pub answered: usize,
+    /// Pages that were compared with the one before.
+    pub pages: u64,
+    /// What this machine does not allow.
+    pub skipped: Vec<String>,
+    seed: u64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { accepted, counted, lost, doubled, .. } = self.account;
+        let Self { decreases, kills, seed, .. } = self;
+        write!(
+            f,
+            "accepted {accepted} counted {counted} lost {lost} doubled {doubled} decreases {decreases} kills {kills} \
+             seed {seed}"
+        )
+    }
+}
+
+/// How a run failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What does not hold.
+    pub findings: Vec<String>,
+    /// The last line, if it came to one.
+    pub last_line: Option<String>,
+    /// Where logs, journals and checkpoints are.
+    pub folder: PathBuf,
+}
+
+/// Runs for `seconds` under load, then until everything is at rest. What happens is told to `tell`, a line at a time.
+///
+/// # Errors
+/// Something was lost, doubled or went down, or a server did not do what it should.
+pub fn run(seed: u64, seconds: u64, tell: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+    let schedule = Schedule::of(seed, seconds);
+    tell(&format!("seed {seed}: {} exporter(s), and in {seconds} s", schedule.exporters));
+    schedule.troubles.iter().for_each(|trouble| tell(&trouble.to_string()));
+    let folder = TempDir::with_prefix("techsapo-chaos-").unwrap();
+    let kept = |folder: TempDir, findings, last_line| Failure { findings, last_line, folder: folder.keep() };
+    let ended = catch_unwind(AssertUnwindSafe(|| live(folder.path(), &schedule, (seed, seconds), tell)));
+    match ended {
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            Err(kept(folder, vec![text.unwrap_or_default()], None))
+        }
+        Ok((outcome, findings)) if findings.is_empty() => Ok(outcome),
+        Ok((outcome, mut findings)) => {
+            findings.truncate(FINDINGS);
+            Err(kept(folder, findings, Some(outcome.to_string())))
+        }
+    }
+}
+
+/// The run itself: what came of it, and what does not hold.
+fn live(
+    folder: &Path,
+    schedule: &Schedule,
+    (seed, seconds): (u64, u64),
+    tell: &mut dyn FnMut(&str),
+) -> (Outcome, Vec<String>) {
+    let mut world = KeepsLogs { world: World::start(folder, schedule.exporters), folder };
+    let world = &mut world.world;
+    world.skipped.iter().for_each(|skipped| tell(skipped));
+    let scraper = Scraper::on(world.exporters.iter().map(crate::Exporter::url).collect());
+    let load = Load::on(&world.apps.iter().map(App::url).collect::<Vec<_>>());
+
+    play(world, &scraper, &schedule.troubles, Duration::from_secs(seconds), tell);
+    tell("all is over; coming to rest");
+    let ledger = load.stop();
+    world.recover();
+    world.drain();
+    let page = page_at_rest(world);
+    let seen = scraper.stop();
+
+    let oracle = App::of(&world.redis).set("TECHSAPO_REDIS_URL", "redis://127.0.0.1:1/").start();
+    let ask = |asked: &load::Asked| oracle.generate(&asked.prompt, asked.task).unwrap();
+    let mut account = Account::of(world, &page, &ledger, ask);
+    let mut findings = std::mem::take(&mut account.wrong);
+    findings.extend(seen.decreases.iter().map(|what| format!("went down: {what}")));
+    let outcome = Outcome {
+        account,
+        decreases: seen.decreases.len(),
+        kills: world.kills,
+        answered: ledger.iter().filter(|asked| asked.answer.is_some()).count(),
+        pages: seen.pages,
+        skipped: world.skipped.clone(),
+        seed,
+    };
+    (outcome, findings)
+}
+
+/// Lets everything happen at its time.
+fn play(
+    world: &mut World,
+    scraper: &Scraper,
+    troubles: &[Trouble],
+    length: Duration,
+    tell: &mut dyn FnMut(&str),
+) {
+    let began = Instant::now();
+    let mut waiting = troubles.iter().peekable();
+    let mut lasting: Vec<(Duration, &Trouble)> = Vec::new();
+    while began.elapsed() < length || waiting.peek().is_some() || !lasting.is_empty() {
+        let now = began.elapsed();
+        for (_, trouble) in lasting.extract_if(.., |(until, _)| *until <= now) {
+            world.end(trouble);
+        }
+        if let Some(trouble) = waiting.next_if(|trouble| Duration::from_millis(trouble.at_ms) <= now) {
+            tell(&format!("{:>7.3} s  now {:?}", now.as_secs_f64(), trouble.fault));
+            world.begin(trouble, scraper);
+            // From when it began: waiting for another may have taken its time.
+            let until = began.elapsed() + Duration::from_millis(trouble.lasts_ms);
+            if trouble.lasts_ms > 0 {
+                lasting.push((until, trouble));
+            }
+        }
+        world.look();
+        std::thread::sleep(TURN);
+    }
+}
+
+/// The page that holds all that is acknowledged.
+fn page_at_rest(world: &World) -> Exposition {
+    world.wait_published();
+    // A page that was being made while Redis was told is of the second before.
+    world.wait_published();
+    wait::until("an exporter serves the state", || {
+        let pages = world.exporters.iter().filter_map(|exporter| exporter.get("/metrics").ok());
+        pages.map(|page| Exposition::parse(&page.text())).find(serves_the_state)
+    })
+}
+
+/// Writes down the logs of a run that panics; those of one that fails are written as well, for nobody knows yet.
+struct KeepsLogs<'a> {
+    world: World,
+    folder: &'a Path,
+}
+
+impl Drop for KeepsLogs<'_> {
+    fn drop(&mut self) {
+        self.world.keep_logs(self.folder);
+    }
+}
