@@ -28,6 +28,27 @@ HELP
 }
 
 TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
+SCRATCH=''
+RUN_PID=''
+
+# However it ends, no server and no disk of the run is left behind; its files are, if it failed.
+finish() {
+  local status=$? disk
+  trap - EXIT
+  if [[ -n $RUN_PID ]] && kill -0 "$RUN_PID" 2>/dev/null; then
+    # The servers are the run's children; it must not start them again.
+    disown "$RUN_PID"
+    kill -STOP "$RUN_PID"
+    pgrep -P "$RUN_PID" | xargs --no-run-if-empty kill -KILL
+    kill -KILL "$RUN_PID"
+    status=130
+  fi
+  for disk in "$SCRATCH"/techsapo-chaos-*/checkpoints; do
+    if mountpoint -q "$disk" 2>/dev/null; then umount --lazy "$disk"; fi
+  done
+  if [[ -n $SCRATCH ]] && ((status == 0 || status == 130)); then rm -rf "$SCRATCH"; fi
+  exit "$status"
+}
 
 main() {
   local -a arguments=()
@@ -54,7 +75,12 @@ main() {
     export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   fi
   cargo build --locked -p techsapo-tests --bin chaos
-  exec "$TARGET_DIR/debug/chaos" ${arguments[@]+"${arguments[@]}"}
+  SCRATCH=$(mktemp -d)
+  trap finish EXIT
+  # In a session of its own: what is typed here reaches this script alone, which then cleans up.
+  TMPDIR=$SCRATCH setsid -- "$TARGET_DIR/debug/chaos" ${arguments[@]+"${arguments[@]}"} </dev/null &
+  RUN_PID=$!
+  wait "$RUN_PID"
 }
 
 main "$@"

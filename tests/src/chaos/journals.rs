@@ -19,13 +19,22 @@ const AT_CAPACITY: usize = 16;
 /// How many earlier pictures are kept.
 const PICTURES: usize = 12;
 
+/// What was in a file whose machine lost power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PowerLoss {
+    /// Number of the newest record.
+    pub(super) accepted: u64,
+    /// Up to here every record is on pages that the loss left alone.
+    pub(super) safe: u64,
+}
+
 /// The journals of one app, of all its runs.
 #[derive(Debug)]
 pub(super) struct Journals {
     folder: PathBuf,
     links: PathBuf,
-    /// Producer → what its file held when power was lost.
-    pub(super) runs: BTreeMap<String, Option<u64>>,
+    /// Producer → what became of its file, if power was lost.
+    pub(super) runs: BTreeMap<String, Option<PowerLoss>>,
     /// The newest run's producer, and its file as it was a while ago: header and the ring up to the end.
     newest: String,
     pictures: VecDeque<Vec<u8>>,
@@ -98,11 +107,10 @@ impl Journals {
     /// What a power loss does to the newest run's file, whose process is killed: each page that was written lately is
     /// as it was at some moment before, or as it was. (No page of the ring is ever synced on purpose. The header is,
     /// when an eighth of the ring has been freed; runs are too short for that here, and where one is not, its header
-    /// stays.) Says what it had accepted.
-    pub(super) fn lose_power(&mut self, dice: &mut Random) -> Option<u64> {
+    /// stays.)
+    pub(super) fn lose_power(&mut self, dice: &mut Random) {
         self.look();
-        let now = self.pictures.pop_back()?;
-        let accepted = word(&now, AT_LAST_SEQ);
+        let Some(now) = self.pictures.pop_back() else { return };
         let old = dice.place(self.pictures.len().max(1));
         let earlier = self.pictures.get(old).cloned().unwrap_or_else(|| now.clone());
         let file = File::options().write(true).open(self.link(&self.newest)).unwrap();
@@ -116,14 +124,14 @@ impl Journals {
                 file.write_all_at(before, bytes.start as u64).unwrap();
             }
         }
-        self.runs.insert(self.newest.clone(), Some(accepted));
+        let mut loss = PowerLoss { accepted: word(&now, AT_LAST_SEQ), safe: word(&earlier, AT_LAST_SEQ) };
+        // It may be lost twice: before and after another run took the file over.
+        if let Some(before) = self.runs.get(&self.newest).copied().flatten() {
+            loss.accepted = loss.accepted.max(before.accepted);
+            loss.safe = loss.safe.min(before.safe);
+        }
+        self.runs.insert(self.newest.clone(), Some(loss));
         self.pictures.clear();
-        Some(accepted)
-    }
-
-    /// Producer of the newest run.
-    pub(super) fn newest(&self) -> &str {
-        &self.newest
     }
 }
 

@@ -143,7 +143,8 @@ fn live(
     (outcome, findings)
 }
 
-/// Lets everything happen at its time.
+/// Lets everything happen at its time. The schedule's clock stands still while a step waits for something, so that what
+/// the schedule keeps apart stays apart.
 fn play(
     world: &mut World,
     scraper: &Scraper,
@@ -151,25 +152,24 @@ fn play(
     length: Duration,
     tell: &mut dyn FnMut(&str),
 ) {
-    let began = Instant::now();
+    let mut now = Duration::ZERO;
     let mut waiting = troubles.iter().peekable();
     let mut lasting: Vec<(Duration, &Trouble)> = Vec::new();
-    while began.elapsed() < length || waiting.peek().is_some() || !lasting.is_empty() {
-        let now = began.elapsed();
+    while now < length || waiting.peek().is_some() || !lasting.is_empty() {
+        let turned = Instant::now();
+        world.look();
+        std::thread::sleep(TURN);
+        now += turned.elapsed().min(2 * TURN);
         for (_, trouble) in lasting.extract_if(.., |(until, _)| *until <= now) {
             world.end(trouble);
         }
         if let Some(trouble) = waiting.next_if(|trouble| Duration::from_millis(trouble.at_ms) <= now) {
             tell(&format!("{:>7.3} s  now {:?}", now.as_secs_f64(), trouble.fault));
             world.begin(trouble, scraper);
-            // From when it began: waiting for another may have taken its time.
-            let until = began.elapsed() + Duration::from_millis(trouble.lasts_ms);
             if trouble.lasts_ms > 0 {
-                lasting.push((until, trouble));
+                lasting.push((Duration::from_millis(trouble.at_ms + trouble.lasts_ms), trouble));
             }
         }
-        world.look();
-        std::thread::sleep(TURN);
     }
 }
 

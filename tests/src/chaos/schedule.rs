@@ -27,6 +27,8 @@ pub(super) enum Fault {
     PowerLossApp(usize),
     /// `kill -9`, and started again later.
     KillExporter(usize),
+    /// Asked to end, and started again later.
+    StopExporter(usize),
     /// Stopped where it stands for a while.
     PauseExporter(usize),
     /// Their machine loses power: what was not yet synced of a checkpoint is gone.
@@ -143,6 +145,7 @@ impl Fault {
             Self::PowerLossApp(dice.place(APPS)),
             Self::KillExporter(dice.place(exporters)),
             Self::KillExporter(dice.place(exporters)),
+            Self::StopExporter(dice.place(exporters)),
             Self::PauseExporter(dice.place(exporters)),
             Self::PowerLossExporters,
             Self::DamageSlot,
@@ -171,9 +174,8 @@ impl Fault {
     fn lasts_ms(self) -> (u64, u64) {
         match self {
             Self::KillApp(_) | Self::PowerLossApp(_) => (50, 1_500),
-            Self::KillExporter(_) | Self::PowerLossExporters | Self::DamageSlot | Self::DamageBothSlots => {
-                (50, 2_000)
-            }
+            Self::KillExporter(_) | Self::StopExporter(_) => (50, 2_000),
+            Self::PowerLossExporters | Self::DamageSlot | Self::DamageBothSlots => (50, 2_000),
             Self::RestartRedis | Self::LoseRedis => (50, 2_000),
             Self::PauseApp(_) | Self::PauseExporter(_) | Self::PauseRedis => (200, 6_000),
             Self::FullDisk | Self::OutOfMemory | Self::ClockAhead => (500, 4_000),
@@ -186,7 +188,9 @@ impl Fault {
         let all_exporters = (0..exporters).map(Part::Exporter);
         match self {
             Self::KillApp(app) | Self::PauseApp(app) | Self::PowerLossApp(app) => vec![Part::App(app)],
-            Self::KillExporter(exporter) | Self::PauseExporter(exporter) => vec![Part::Exporter(exporter)],
+            Self::KillExporter(exporter) | Self::StopExporter(exporter) | Self::PauseExporter(exporter) => {
+                vec![Part::Exporter(exporter)]
+            }
             Self::FullDisk => vec![Part::Disk],
             Self::PowerLossExporters | Self::DamageSlot => all_exporters.chain([Part::Disk]).collect(),
             // What Redis knows of acknowledgements is all that is left, so nothing may happen to it meanwhile: the

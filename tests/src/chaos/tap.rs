@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// What stands in a batch for a record that went bad.
-const LOST: &str = "null";
+pub(super) const LOST: &str = "null";
 
 /// All that was heard.
 #[derive(Debug, Default)]

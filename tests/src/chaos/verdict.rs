@@ -1,7 +1,7 @@
 //! Was every fact counted exactly once? The last page is held against what the apps said to Redis, what their journals
 //! say of themselves, what the exporter acknowledged, and what clients were answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use serde_json::Value;
@@ -10,10 +10,13 @@ use crate::{Exposition, Generated, Sample};
 
 use super::facts::{COUNTERS, HISTOGRAMS, Labels, Sums};
 use super::load::Asked;
+use super::tap;
 use super::world::World;
 
 /// Route and status of an answer, as an event spells them.
 const ANSWERS: (&str, &str) = ("\"/api/v1/generate\"", "200");
+
+const LOST: &str = "techsapo_telemetry_lost_events_total";
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ impl Account {
         let mut account = Self::default();
         let acknowledged = world.acknowledged();
         account.numbers(world, page, &acknowledged);
-        let expected = Expected::of(world, &acknowledged);
+        let expected = Expected::of(world, &acknowledged, page);
         for (family, decimals) in COUNTERS {
             account.counter(page, family, decimals, &expected);
         }
@@ -72,34 +75,35 @@ impl Account {
     /// The journals' own numbers, the acknowledged ones, and the sum on the page.
     fn numbers(&mut self, world: &World, page: &Exposition, acknowledged: &BTreeMap<String, u64>) {
         let total = |family: &str| page.counter(family).total() as u64;
-        let lost_on_page = total("techsapo_telemetry_lost_events_total");
+        let lost_on_page = total(LOST);
         let counted_on_page =
             total("techsapo_telemetry_events_total") + total("techsapo_telemetry_rejected_events_total");
         let mut numbers = 0;
         let mut in_doubt = 0;
-        for (producer, at_power_loss) in world.journals.iter().flat_map(|journals| &journals.runs) {
+        let mut producers = 0;
+        let runs = world
+            .journals
+            .iter()
+            .flat_map(|of| of.runs.iter().map(move |(producer, run)| (of, producer, run)));
+        for (journals, producer, power_loss) in runs {
             let known = acknowledged.get(producer).copied().unwrap_or(0);
             let before = world.before_anew.get(producer).copied().unwrap_or(0);
+            producers += u64::from(acknowledged.contains_key(producer));
             numbers += known.saturating_sub(before);
             self.counted += before;
-            match at_power_loss {
-                None => {
-                    let accepted = world.journals.iter().find(|of| of.runs.contains_key(producer));
-                    let accepted = accepted.map_or(0, |of| of.last_seq(producer));
-                    self.accepted += accepted;
-                    let what = format!("{producer} accepted {accepted} events, {known} are acknowledged");
-                    self.require(what, accepted == known);
-                }
-                Some(accepted) => {
-                    self.accepted += known;
-                    self.power_lost += accepted.saturating_sub(known);
-                    in_doubt +=
-                        accepted - world.power_lost.get(producer).copied().unwrap_or(0).min(*accepted);
-                    let what = format!("{producer} accepted {accepted} events, {known} are acknowledged");
-                    self.require(what, known <= *accepted);
-                }
-            }
+            let (safe, accepted) = match power_loss {
+                None => (journals.last_seq(producer), journals.last_seq(producer)),
+                Some(loss) => (loss.safe, loss.accepted),
+            };
+            // What is not acknowledged of a run that lost power is gone, and nobody can know of it.
+            let gone = power_loss.map_or(0, |_| accepted.saturating_sub(known));
+            self.accepted += accepted - gone;
+            self.power_lost += gone;
+            in_doubt += accepted - safe;
+            self.within(format!("the last event of {producer} that is acknowledged"), known, safe, accepted);
         }
+        let others = acknowledged.len() as u64 - producers;
+        self.require(format!("{others} producers are acknowledged that no app ever was"), others == 0);
         // What went bad in a file that lost power is told by the exporter as lost.
         self.accepted -= lost_on_page.min(in_doubt);
         self.power_lost += lost_on_page.min(in_doubt);
@@ -120,7 +124,7 @@ impl Account {
             shown.insert(&sample.labels, sample.units(decimals));
         }
         let keys = expected.most.counters.keys().filter(|(of, _)| *of == family);
-        let labels: Vec<&Labels> = keys.map(|(_, labels)| labels).chain(shown.keys().copied()).collect();
+        let labels: BTreeSet<&Labels> = keys.map(|(_, labels)| labels).chain(shown.keys().copied()).collect();
         for labels in labels {
             let key = (family, labels.clone());
             let value = |sums: &Sums| sums.counters.get(&key).copied().unwrap_or(0);
@@ -154,8 +158,8 @@ impl Account {
 
     /// What an app's clients were answered is among what it stated, and that among what they asked.
     fn clients(&mut self, world: &World, app: usize, ledger: &[Asked], oracle: impl Fn(&Asked) -> Generated) {
-        let tap = world.tap.lock().unwrap();
-        let of_app = world.journals[app].runs.keys().filter_map(|producer| tap.lines.get(producer));
+        let heard = world.tap.lock().unwrap();
+        let of_app = world.journals[app].runs.keys().filter_map(|producer| heard.lines.get(producer));
         let stated = Tally::of_events(of_app.flat_map(BTreeMap::values));
         let (mut answered, mut asked) = (Tally::default(), Tally::default());
         for question in ledger.iter().filter(|question| question.app == app) {
@@ -167,13 +171,23 @@ impl Account {
                 None => asked.add(&oracle(question)),
             }
         }
-        let power_was_lost = world.journals[app].runs.values().any(Option::is_some);
+        // What went with a journal before anybody had heard of it.
+        let power_lost = world.journals[app].runs.iter().filter_map(|(producer, power_loss)| {
+            let whole = heard
+                .lines
+                .get(producer)
+                .map_or(0, |lines| lines.values().filter(|line| *line != tap::LOST).count());
+            power_loss.map(|loss| loss.accepted.saturating_sub(whole as u64))
+        });
+        let mut unheard: u64 = power_lost.sum();
         for (call, count) in &answered.0 {
             let found = stated.0.get(call).copied().unwrap_or(0);
+            let missing = count.saturating_sub(found);
             self.require(
                 format!("app {app} answered with {count} of {call}, and stated {found}"),
-                found >= *count || power_was_lost,
+                missing <= unheard,
             );
+            unheard = unheard.saturating_sub(missing);
         }
         for (call, count) in &stated.0 {
             let most = asked.0.get(call).copied().unwrap_or(0);
@@ -186,12 +200,16 @@ impl Account {
 }
 
 impl Expected {
-    fn of(world: &World, acknowledged: &BTreeMap<String, u64>) -> Self {
+    fn of(world: &World, acknowledged: &BTreeMap<String, u64>, page: &Exposition) -> Self {
         let mut expected = Self { least: Sums::default(), most: Sums::default() };
+        // Whatever is acknowledged was counted, or is on the page as lost. Only if something is, which may be so after a
+        // power loss, is it in doubt which events those were.
+        let none_lost = page.counter(LOST).total() == 0.0;
         for (producer, lines) in &world.tap.lock().unwrap().lines {
             let after = world.before_anew.get(producer).copied().unwrap_or(0);
             let upto = acknowledged.get(producer).copied().unwrap_or(0);
-            let sure = world.power_lost.get(producer).copied().unwrap_or(u64::MAX);
+            let loss = world.journals.iter().find_map(|of| of.runs.get(producer).copied().flatten());
+            let sure = loss.filter(|_| !none_lost).map_or(u64::MAX, |loss| loss.safe);
             for (&seq, line) in lines.iter().filter(|&(&seq, _)| after < seq && seq <= upto) {
                 expected.most.add(line);
                 if seq <= sure {

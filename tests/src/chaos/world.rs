@@ -46,8 +46,6 @@ pub(super) struct World {
     disk: Option<Disk>,
     /// The slot that was damaged last, and how it was left.
     damaged: Option<(&'static str, Vec<u8>)>,
-    /// Every run's producer and what was acknowledged of it when its app lost power.
-    pub(super) power_lost: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -93,7 +91,6 @@ impl World {
             checkpoints,
             disk,
             damaged: None,
-            power_lost: BTreeMap::new(),
         };
         world.look();
         world
@@ -115,8 +112,14 @@ impl World {
         match trouble.fault {
             Fault::KillApp(app) => self.kill_app(app),
             Fault::PauseApp(app) => self.apps[app].process.pause(),
-            Fault::PowerLossApp(app) => self.power_loss_of_app(app, &mut dice),
+            Fault::PowerLossApp(app) => {
+                self.kill_app(app);
+                self.journals[app].lose_power(&mut dice);
+            }
             Fault::KillExporter(exporter) => self.kill_exporter(exporter),
+            Fault::StopExporter(exporter) => {
+                self.exporters[exporter].sigterm();
+            }
             Fault::PauseExporter(exporter) => self.exporters[exporter].process.pause(),
             Fault::PowerLossExporters => {
                 self.kill_exporters();
@@ -160,7 +163,9 @@ impl World {
         match trouble.fault {
             Fault::KillApp(app) | Fault::PowerLossApp(app) => self.apps[app].spawn_again(),
             Fault::PauseApp(app) => self.apps[app].process.resume(),
-            Fault::KillExporter(exporter) => self.exporters[exporter].spawn_again(),
+            Fault::KillExporter(exporter) | Fault::StopExporter(exporter) => {
+                self.exporters[exporter].spawn_again();
+            }
             Fault::PauseExporter(exporter) => self.exporters[exporter].process.resume(),
             Fault::PowerLossExporters | Fault::DamageSlot | Fault::DamageBothSlots => {
                 self.exporters.iter_mut().for_each(Exporter::spawn_again);
@@ -184,23 +189,6 @@ impl World {
         self.apps[app].kill_9();
         self.journals[app].look();
         self.kills += 1;
-    }
-
-    fn power_loss_of_app(&mut self, app: usize, dice: &mut Random) {
-        self.kill_app(app);
-        if self.journals[app].lose_power(dice).is_some() {
-            let producer = self.journals[app].newest().to_owned();
-            // Redis may be down, or have forgotten: then nothing of the run is known to be durable.
-            let mut words = redis::cmd("HGET");
-            let words = words.arg(ACKS).arg(&producer);
-            let known = redis::Client::open(self.redis.url())
-                .and_then(|client| client.get_connection_with_timeout(Duration::from_millis(300)))
-                .and_then(|mut connection| {
-                    connection.set_read_timeout(Some(Duration::from_millis(300)))?;
-                    words.query::<Option<u64>>(&mut connection)
-                });
-            self.power_lost.insert(producer, known.ok().flatten().unwrap_or(0));
-        }
     }
 
     fn kill_exporter(&mut self, exporter: usize) {

@@ -110,7 +110,7 @@ fn without_looking_for_the_oldest_batch_a_flush_stalls_for_ever() {
 #[test]
 fn with_numbers_used_again_a_power_loss_loses_events() {
     notices(&[Fault::PowerLoss], &["called lost", "counted", "right ones"], |rules| {
-        rules.a_file_for_every_run = false
+        rules.a_file_for_every_run = false;
     });
 }
 
@@ -139,7 +139,7 @@ fn without_the_owners_key_a_stray_exporter_does_harm() {
 #[test]
 fn without_waiting_out_its_claim_a_stray_exporter_is_faster_than_the_owner() {
     notices(&[Fault::Stray, Fault::Flush], &["stuck", "begins", "called lost"], |rules| {
-        rules.waits_out_a_claim = false
+        rules.waits_out_a_claim = false;
     });
 }
 

@@ -18,6 +18,8 @@ use crate::watch::Watch;
 const STEPS: u64 = 400;
 /// Afterwards everybody gets a turn this often, until all is acknowledged.
 const CALM_MS: u64 = 50;
+/// Steps of one of them at a time.
+const STEPS_AT_ONCE: u64 = 40;
 /// How long that may take.
 const PATIENCE_MS: u64 = 200_000;
 /// The clock's beginning: far enough from zero to be set back.
@@ -414,12 +416,15 @@ impl World {
     fn everybody(&mut self) -> Result<(), String> {
         self.pass(CALM_MS);
         for place in 0..self.apps.len() {
-            while self.step_app(place) {
+            for _ in 0..STEPS_AT_ONCE {
+                if !self.step_app(place) {
+                    break;
+                }
                 self.outcome.steps += 1;
             }
         }
         for place in 0..self.exporters.len() {
-            for _ in 0..40 {
+            for _ in 0..STEPS_AT_ONCE {
                 if !(self.step_reader(place)? | self.step_exporter(place)?) {
                     break;
                 }
