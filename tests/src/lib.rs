@@ -24,6 +24,7 @@ mod process;
 mod producer;
 mod prometheus;
 mod proxy;
+pub mod random;
 mod redis_server;
 pub mod repository;
 pub mod wait;

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::random::Random;
+use crate::random::Random;
 
 const PAGE: usize = 4096;
 const ENDING: &str = "journal";

@@ -13,7 +13,6 @@ mod facts;
 mod journals;
 mod link;
 mod load;
-mod random;
 mod schedule;
 mod scraper;
 mod tap;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// The two apps, by number.
 pub(super) const APPS: usize = 2;

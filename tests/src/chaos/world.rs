@@ -11,10 +11,10 @@ use crate::{App, Exporter, RedisServer, wait};
 
 use super::journals::Journals;
 use super::link::{Link, Weather};
-use super::random::Random;
 use super::schedule::{APPS, EXPORTERS_LINK, Fault, LINKS, Trouble};
 use super::scraper::Scraper;
 use super::tap::Tap;
+use crate::random::Random;
 
 const STREAM: &str = "techsapo:events";
 const ACKS: &str = "techsapo:acks";

@@ -12,8 +12,8 @@ use techsapo_shared::wire::{Batch, EntryId, Origin};
 use crate::journal::{File, at};
 use crate::ledger::Ledger;
 use crate::plan::Rules;
-use crate::random::Random;
 use crate::redis::{Failed, Fields, Late, Redis};
+use techsapo_tests::random::Random;
 
 /// As the shipper's own.
 const POLL: Duration = Duration::from_millis(200);

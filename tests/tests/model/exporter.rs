@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use crate::ledger::Totals;
 use crate::plan::Rules;
-use crate::random::Random;
 use crate::redis::{Fields, Late, Publication, Redis};
 use crate::store::Store;
+use techsapo_tests::random::Random;
 
 const TICK_MS: u64 = 1_000;
 const WAIT_MS: u64 = 250;
@@ -156,7 +156,7 @@ impl Exporter {
             && let Stage::Publishes { stream, .. } = holder.stage
             && late
         {
-            redis.will_arrive(Late::Publish(stream, holder.publication(stream)));
+            redis.will_arrive(Late::Publish(stream, holder.publication(stream, true)));
         }
         self.phase = Phase::Down;
         store.release(self.place);
@@ -187,7 +187,8 @@ impl Exporter {
             Phase::Holds(holder) => {
                 let (said, again) = holder.step(around, &self.streams, self.hold_ms);
                 if again {
-                    self.phase = Phase::Waits(around.now_ms);
+                    // At once, in truth; here two that fight over the stream would never let time pass.
+                    self.phase = Phase::Waits(around.now_ms + 1);
                 }
                 said
             }
@@ -235,7 +236,7 @@ impl Exporter {
             acknowledged.clear();
         }
         let shape = (self.streams.as_slice(), SERIES_LIMIT);
-        let id = Uuid::from_u128(u128::from(around.random.next()));
+        let id = Uuid::from_u128(u128::from(around.random.number()));
         let (state, beginning) = turn::choose(held, found.damaged, &acknowledged, shape, id, around.now_ms);
         let said = format!("begins the state {}: {beginning:?}", short(&state.id.to_string()));
         let streams = 0..self.streams.len();
@@ -419,7 +420,8 @@ impl Holder {
             let early = Durable { revision: None, ..Durable::of(&self.state, streams) };
             for (stream, acknowledged) in early.acknowledged.into_iter().enumerate() {
                 let owner = self.state.id.to_string();
-                let told = Publication { owner, cursor: early.cursors[stream], acknowledged };
+                let cursor = early.cursors[stream];
+                let told = Publication { owner, guarded: true, cursor, acknowledged };
                 let _ = around.redis.up.then(|| around.redis.publish(stream, &told));
             }
         }
@@ -444,9 +446,10 @@ impl Holder {
         format!("writes slot {slot}")
     }
 
-    fn publication(&self, stream: usize) -> Publication {
+    fn publication(&self, stream: usize, guarded: bool) -> Publication {
         Publication {
             owner: self.state.id.to_string(),
+            guarded,
             cursor: self.durable.cursors.get(stream).copied().unwrap_or_default(),
             acknowledged: self.durable.acknowledged.get(stream).cloned().unwrap_or_default(),
         }
@@ -465,7 +468,7 @@ impl Holder {
         if self.durable.revision.is_none() {
             return (None, false);
         }
-        let told = self.publication(stream);
+        let told = self.publication(stream, around.rules.respects_the_owner);
         let said = format!("tells Redis of {stream}: up to {} and {:?}", told.cursor, told.acknowledged);
         if !around.redis.up {
             return (Some("finds Redis away".into()), false);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use techsapo_app::telemetry::journal::Cursor;
 
 use crate::ledger::Ledger;
-use crate::random::Random;
+use techsapo_tests::random::Random;
 
 /// Bytes that a record takes; only that positions and numbers are not the same thing matters.
 const RECORD: u64 = 100;

@@ -13,7 +13,7 @@ pub(crate) struct Rules {
     pub(crate) durable_before_acknowledged: bool,
     /// What is served is durable.
     pub(crate) durable_before_served: bool,
-    /// An exporter does not begin while another state's claim stands.
+    /// An exporter neither begins nor acknowledges while another state's claim stands.
     pub(crate) respects_the_owner: bool,
     /// A claim that was seen has to be gone for a while: Redis may have forgotten it, and its holder has not.
     pub(crate) waits_out_a_claim: bool,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use techsapo_exporter::acknowledge::{OWNER_LEASE, Published};
 use techsapo_shared::wire::EntryId;
 
-use crate::random::Random;
+use techsapo_tests::random::Random;
 
 /// Name and value of an entry's fields.
 pub(crate) type Fields = Rc<Vec<(&'static str, Vec<u8>)>>;
@@ -20,6 +20,8 @@ pub(crate) struct Failed(pub(crate) &'static str);
 #[derive(Debug, Clone)]
 pub(crate) struct Publication {
     pub(crate) owner: String,
+    /// Whether another owner is respected.
+    pub(crate) guarded: bool,
     pub(crate) cursor: EntryId,
     pub(crate) acknowledged: Vec<(String, u64)>,
 }
@@ -147,7 +149,8 @@ impl Redis {
     /// The exporter's script, line by line. Out of memory refuses what follows unless a write has passed before, and
     /// `XTRIM` always passes.
     pub(crate) fn publish(&mut self, place: usize, told: &Publication) -> Result<Published, Failed> {
-        if let Some(owner) = self.owner(place).filter(|owner| *owner != told.owner) {
+        let other = self.owner(place).filter(|owner| *owner != told.owner);
+        if let Some(owner) = other.filter(|_| told.guarded) {
             return Ok(Published::OwnedBy(owner));
         }
         let clock = self.clock();

@@ -9,10 +9,10 @@ use crate::app::{self, App};
 use crate::exporter::{self, Around, Exporter};
 use crate::ledger::Ledger;
 use crate::plan::{Fault, Plan};
-use crate::random::Random;
 use crate::redis::Redis;
 use crate::store::Store;
 use crate::watch::Watch;
+use techsapo_tests::random::Random;
 
 /// Steps of the scheduler while things go wrong.
 const STEPS: u64 = 400;
