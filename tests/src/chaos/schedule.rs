@@ -128,7 +128,7 @@ impl Schedule {
                 // And a moment to recover in.
                 let until = at_ms + lasts_ms + dice.between(200, 2_000);
                 busy.extend(fault.parts(exporters).into_iter().map(|part| (part, until)));
-                schedule.troubles.push(Trouble { at_ms, lasts_ms, fault, dice: dice.next() });
+                schedule.troubles.push(Trouble { at_ms, lasts_ms, fault, dice: dice.number() });
             }
             at_ms += dice.between(100, 900);
         }
