@@ -1,6 +1,6 @@
 //! The exporter's process: readers, and the thread that applies, commits, publishes and serves, one step at a time so
 //! that it can be killed between any two. What it counts ([`State`]), what it writes ([`checkpoint`]) and what it decides
-//! ([`turn`]) is the real thing; the steps around that are those of `pipeline.rs` and `reader.rs`.
+//! ([`turn`]) is the real thing; the steps around that are those of `pipeline/holder.rs` and `reader.rs`.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
