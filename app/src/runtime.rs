@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use crate::analysis::Admission;
 use crate::clock;
+use crate::guard::breaker::Breakers;
+use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
 /// How often a sample is recorded.
@@ -56,6 +58,8 @@ pub struct Sampler {
     recorder: Recorder,
     connections: OpenConnections,
     admission: Arc<Admission>,
+    breakers: Breakers,
+    redis: Redis,
 }
 
 impl Sampler {
@@ -65,8 +69,10 @@ impl Sampler {
         recorder: Recorder,
         connections: OpenConnections,
         admission: Arc<Admission>,
+        breakers: Breakers,
+        redis: Redis,
     ) -> Self {
-        Self { instance: Arc::from(instance), recorder, connections, admission }
+        Self { instance: Arc::from(instance), recorder, connections, admission, breakers, redis }
     }
 
     /// The instance's name in measurements.
@@ -77,20 +83,24 @@ impl Sampler {
     /// What the instance holds now. Stores that it does not have yet are left out.
     pub fn sample(&self) -> RuntimeSample<'static> {
         let heap = Heap::now();
+        let redis = self.redis.sample();
         RuntimeSample {
             t: clock::unix_ms(),
             app_instance: Cow::Owned(self.instance.to_string()),
             resident_bytes: resident_bytes().unwrap_or(heap.resident_bytes),
             heap_total_bytes: heap.resident_bytes,
             heap_used_bytes: heap.allocated_bytes,
-            connections: vec![ConnectionCount {
-                connection_type: ConnectionType::Http,
-                open: self.connections.count(),
-            }],
+            connections: vec![
+                ConnectionCount { connection_type: ConnectionType::Http, open: self.connections.count() },
+                ConnectionCount { connection_type: ConnectionType::Redis, open: redis.open_connections },
+            ],
+            redis_pool_connections: Some(redis.open_connections),
+            redis_consecutive_failures: Some(redis.consecutive_failures),
             queues: vec![
                 QueueLength { queue_name: QueueName::Journal, length: self.recorder.pending_events() },
                 QueueLength { queue_name: QueueName::Analysis, length: self.admission.waiting() as u64 },
             ],
+            breakers: self.breakers.sample(),
             journal: Some(self.recorder.sample()),
             ..RuntimeSample::default()
         }

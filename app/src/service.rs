@@ -12,10 +12,12 @@ use tokio::task::JoinSet;
 use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
 use crate::config::{Settings, SimulatedSettings};
+use crate::guard::breaker::Breakers;
 use crate::http::{App, ExporterClient, HealthChecks, Pseudonyms, Server, router};
 use crate::providers::Provider;
 use crate::providers::simulated::{Behaviour, NAMES, Simulated};
 use crate::runtime::{OpenConnections, Sampler};
+use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
 /// Why the app cannot start.
@@ -56,7 +58,17 @@ pub async fn serve(
     let connections = OpenConnections::default();
     let admission =
         Arc::new(Admission::new(settings.limits.concurrent_analyses, settings.limits.queued_analyses));
-    let sampler = Sampler::new(&instance, recorder.clone(), connections.clone(), Arc::clone(&admission));
+    let breakers = Breakers::new(&instance, recorder.clone());
+    let redis_url = settings.store.redis_url.as_ref().unwrap_or(&settings.redis.url).clone();
+    let redis = Redis::new(redis_url, settings.store.timeout, recorder.clone(), &breakers);
+    let sampler = Sampler::new(
+        &instance,
+        recorder.clone(),
+        connections.clone(),
+        Arc::clone(&admission),
+        breakers,
+        redis.clone(),
+    );
     let exporter = ExporterClient::new(&settings.exporter.url)?;
     let health = HealthChecks::new(settings.redis.url.clone(), exporter.clone(), recorder.clone());
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
@@ -68,6 +80,7 @@ pub async fn serve(
     background.spawn(sampler.clone().record_samples());
     background.spawn(sampler.clone().record_lag());
     background.spawn(health.clone().watch());
+    background.spawn(redis.keep_connected());
 
     let deadline = settings.shutdown.deadline;
     let limit_settings = settings.limits.clone();

@@ -59,6 +59,11 @@ pub const REDIS_URL: Format<String> = Format::new("an address such as redis://12
     redis::Client::open(text).ok()?;
     Some(text.to_owned())
 });
+/// Where another Redis is, or nothing.
+pub const OTHER_REDIS_URL: Format<Option<String>> =
+    Format::new("an address such as redis://127.0.0.1:6379, or nothing", |text| {
+        if text.is_empty() { Some(None) } else { (REDIS_URL.parse)(text).map(Some) }
+    });
 /// Where an HTTP server is.
 pub const HTTP_URL: Format<String> = Format::new("an address such as http://127.0.0.1:10040", |text| {
     let url = reqwest::Url::parse(text).ok()?;

@@ -20,7 +20,7 @@ pub use load::{ConfigError, Loaded, Problem, env_name, load};
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
-    NAME, NUMBER, PATH, PRICES, REDIS_URL, STREAMS, TIMEOUT, USD,
+    NAME, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, TIMEOUT, USD,
 };
 
 settings! {
@@ -38,6 +38,14 @@ settings! {
         url: String = REDIS_URL("redis://127.0.0.1:6379"),
         /// Keys of the event streams; a run of the app writes to one of them.
         streams: Vec<String> = STREAMS("techsapo:events"),
+    }
+
+    /// What instances of the app share: counts for limits.
+    store: StoreSettings {
+        /// Where the Redis for it is; empty: the one that carries events. Requests are answered also while it is away.
+        redis_url: Option<String> = OTHER_REDIS_URL(""),
+        /// How long one operation may take before a request goes on without it.
+        timeout: Duration = TIMEOUT("100ms"),
     }
 
     /// The journal, which holds events until the exporter has them for good.

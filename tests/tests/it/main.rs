@@ -8,3 +8,4 @@ mod metrics;
 mod pipeline;
 mod replicas;
 mod start_script;
+mod store;
