@@ -373,6 +373,7 @@ class Producer:
         self._redis: Optional[Redis] = None
         self._shipments: dict[str, _Shipment] = {}
         self._deadline: Optional[float] = None
+        self._left_nothing = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._ship, name="techsapo-shipper", daemon=True)
         self._thread.start()
@@ -387,12 +388,13 @@ class Producer:
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Waits until everything is acknowledged, `timeout_s` at most, and ends. False: the next run sends the rest."""
-        self._deadline = time.monotonic() + timeout_s
-        self._closing.set()
-        self._thread.join()
-        done = not self.journal.pending()
-        self.journal.close()
-        return done
+        if not self._closing.is_set():
+            self._deadline = time.monotonic() + timeout_s
+            self._closing.set()
+            self._thread.join()
+            self._left_nothing = not self.journal.pending()
+            self.journal.close()
+        return self._left_nothing
 
     def __enter__(self) -> Producer:
         return self
@@ -473,7 +475,7 @@ class Producer:
         if found and (cursor is None or entry_id(cursor) < entry_id(batch_id)):
             shipment.moved_at = time.monotonic()  # The exporter is slow or away: look again later.
             return
-        log.warning("a batch left the stream without an acknowledgement; sending again from %d", shipment.acknowledged + 1)
+        log.warning("a batch left the stream unacknowledged; sending again from %d", shipment.acknowledged + 1)
         shipment.rewind()
 
     def _disconnect(self) -> None:

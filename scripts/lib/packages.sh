@@ -24,6 +24,7 @@ declare -A PACKAGE_OF=(
   [amtool]=prometheus-alertmanager
   [prometheus-node-exporter]=prometheus-node-exporter
   [mariadbd]=mariadb-server
+  [python3]=python3
   [shellcheck]=shellcheck
 )
 

@@ -6,6 +6,8 @@
 //! record went bad in the producer's journal: lost, and counted as lost.
 //!
 //! An entry without `p` and `s` comes from a producer that keeps no journal; it is taken at least once.
+//!
+//! For those who write a producer in another language, `docs/wire.md` tells all of it.
 
 use crate::event::Event;
 
