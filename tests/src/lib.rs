@@ -2,7 +2,7 @@
 //! stands for it goes out of scope, its log printed when the test fails.
 //!
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
-//! * [`Proxy`]: stands before a server, to be cut off or pointed at another.
+//! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
@@ -23,7 +23,7 @@ mod ports;
 mod process;
 mod producer;
 mod prometheus;
-mod proxy;
+pub mod proxy;
 pub mod random;
 mod redis_server;
 pub mod repository;

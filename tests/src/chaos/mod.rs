@@ -2,7 +2,7 @@
 //! them at moments that a seed decides; and at the end a reckoning.
 //!
 //! * [`schedule`]: what goes wrong and when, from the seed alone.
-//! * [`world`]: the servers, and what the faults do to them; [`link`] is their way to Redis, [`journals`] the apps' files.
+//! * [`world`]: the servers, and what the faults do to them; [`journals`] are the apps' files.
 //! * [`load`]: clients, and what they were answered. [`scraper`]: counters that went down.
 //! * [`tap`]: what the apps told Redis. [`facts`]: what that adds up to. [`verdict`]: whether all of it agrees.
 //!
@@ -11,7 +11,6 @@
 
 mod facts;
 mod journals;
-mod link;
 mod load;
 mod schedule;
 mod scraper;

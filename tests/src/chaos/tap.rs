@@ -4,6 +4,7 @@
 //! is the list of what must have been counted, made without any code of the app or the exporter.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 /// What stands in a batch for a record that went bad.
 pub(super) const LOST: &str = "null";
@@ -18,8 +19,18 @@ pub(super) struct Tap {
 }
 
 impl Tap {
+    /// Notes every whole command of a connection, for a proxy to call.
+    pub(super) fn ear(tap: &Arc<Mutex<Self>>) -> impl Fn(&mut Vec<u8>) + Send + Sync + 'static {
+        let tap = Arc::clone(tap);
+        move |sent| {
+            while let Some(words) = take_command(sent) {
+                tap.lock().unwrap().hear(&words);
+            }
+        }
+    }
+
     /// Takes in one command.
-    pub(super) fn hear(&mut self, words: &[Vec<u8>]) {
+    fn hear(&mut self, words: &[Vec<u8>]) {
         let text: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
         // XADD key id field value …
         if text.len() < 5 || text[0] != "XADD" {
@@ -47,7 +58,7 @@ impl Tap {
 }
 
 /// Takes the first whole command (an array of bulk strings) from what a client has sent, if there is one.
-pub(super) fn take_command(sent: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
+fn take_command(sent: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
     let mut at = 0;
     let count = take_number(sent, &mut at, b'*')?;
     let mut words = Vec::with_capacity(count);

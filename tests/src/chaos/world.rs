@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::proxy::{Proxy, Weather};
 use crate::{App, Exporter, RedisServer, wait};
 
 use super::journals::Journals;
-use super::link::{Link, Weather};
 use super::schedule::{APPS, EXPORTERS_LINK, Fault, LINKS, Trouble};
 use super::scraper::Scraper;
 use super::tap::Tap;
@@ -41,7 +41,7 @@ pub(super) struct World {
     pub(super) kills: u64,
     /// What this machine does not allow.
     pub(super) skipped: Vec<String>,
-    links: Vec<Link>,
+    links: Vec<Proxy>,
     checkpoints: PathBuf,
     disk: Option<Disk>,
     /// The slot that was damaged last, and how it was left.
@@ -53,8 +53,11 @@ impl World {
     pub(super) fn start(folder: &Path, exporters: usize) -> Self {
         let redis = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "everysec"]);
         let tap = Arc::new(Mutex::new(Tap::default()));
-        let links: Vec<_> =
-            (0..LINKS).map(|link| Link::to(redis.port(), (link < APPS).then(|| Arc::clone(&tap)))).collect();
+        let link = |link| match link {
+            0..APPS => Proxy::overheard(redis.port(), Tap::ear(&tap)),
+            _ => Proxy::to(redis.port()),
+        };
+        let links: Vec<_> = (0..LINKS).map(link).collect();
         let checkpoints = folder.join("checkpoints");
         fs::create_dir(&checkpoints).unwrap();
         let (disk, skipped) = match Disk::mount(&checkpoints) {
@@ -62,13 +65,14 @@ impl World {
             Err(why) => (None, vec![format!("no full disk: {why}")]),
         };
         let start_exporter = |_| {
-            let setup = Exporter::of(&redis).redis_url(&links[EXPORTERS_LINK].url());
+            let setup = Exporter::of(&redis).redis_url(&links[EXPORTERS_LINK].redis_url());
             setup.checkpoints(&checkpoints).spawn()
         };
         let exporters = (0..exporters).map(start_exporter).collect();
         let journal = |app: usize| folder.join(format!("journal-{app}"));
         let start_app = |app: usize| {
-            let setup = App::of(&redis).set("TECHSAPO_REDIS_URL", &links[app].url()).journal(&journal(app));
+            let setup =
+                App::of(&redis).set("TECHSAPO_REDIS_URL", &links[app].redis_url()).journal(&journal(app));
             setup
                 .set("TECHSAPO_INSTANCE", &format!("app-{app}"))
                 .set("TECHSAPO_SHUTDOWN_DEADLINE", "15s")

@@ -1,5 +1,6 @@
 //! Redis replaced by its replica, promoted by hand, that lacks what the old master had acknowledged last.
 
+use techsapo_tests::proxy::Weather;
 use techsapo_tests::{App, Exporter, Exposition, Generated, Producer, Proxy, RedisServer, wait};
 
 fn analyses(page: &Exposition) -> f64 {
@@ -22,14 +23,14 @@ fn a_replica_promoted_without_the_last_writes_loses_and_doubles_nothing() {
     let replication = Proxy::to(master.port());
     let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &replication.port().to_string()]);
     let road = Proxy::to(master.port());
-    let url = format!("redis://127.0.0.1:{}/", road.port());
+    let url = road.redis_url();
     let mut exporter = Exporter::of(&master).redis_url(&url).start();
     let app = App::of(&master).set("TECHSAPO_REDIS_URL", &url).start();
     let mut answers = ask(&app, 5);
     exporter.scrape_until("the first questions are counted", |page| analyses(page) == 5.0);
     wait::until_true("the replica has it all", || master.cli::<u32>(&["WAIT", "1", "1000"]) == 1);
 
-    replication.cut_off();
+    replication.set(Weather::Refused);
     // Counted and acknowledged: the replica knows neither of the events nor of the acknowledgement.
     answers.extend(ask(&app, 5));
     let before = exporter.scrape_until("the next ones are counted", |page| analyses(page) == 10.0);
