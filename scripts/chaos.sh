@@ -12,18 +12,21 @@ killed and stopped, power lost, Redis emptied, trimmed, out of memory and set ba
 damaged and their disk full. Then everything comes to rest, and the page is held against what clients were answered, what the
 journals say of themselves and what was acknowledged.
 
-  ./scripts/chaos.sh [--seconds N] [--seed S]
+  ./scripts/chaos.sh [--seconds N] [--seed S] [--store folder|mysql] [--streams N]
   ./scripts/chaos.sh --help
 
   --seconds N   how long things go wrong (120); coming to rest takes up to a minute more
   --seed S      what goes wrong, and when, follows from it alone (1); the schedule is printed first
+  --store S     where the exporters keep their state: a folder that they share (folder), or a row of a MariaDB whose troubles
+                then take the place of the disk's (mysql)
+  --streams N   streams that the apps' runs are spread over, read by the same exporters (1)
 
 The last line says how it went, and all but the first two and the last two figures should be zero:
 
   accepted N counted N lost 0 doubled 0 decreases 0 kills K seed S
 
-Ends with 0 if everything agrees. A failure says what differs, and where it left logs, journals and checkpoints. Needs redis-server;
-as root it also mounts a small disk of its own to fill up. TECHSAPO_BIN_DIR names the folder of programs that are built already.
+Ends with 0 if everything agrees. A failure says what differs, and where it left logs, journals and checkpoints. Needs redis-server, and
+mariadbd with --store mysql; as root it also mounts a small disk of its own to fill up. TECHSAPO_BIN_DIR names the folder of programs that are built already.
 HELP
 }
 
@@ -58,8 +61,15 @@ main() {
         usage
         return
         ;;
-      --seconds | --seed)
+      --seconds | --seed | --streams)
         [[ ${2:-} =~ ^[0-9]+$ ]] || die "$1 needs a number. See: $0 --help"
+        arguments+=("$1" "$2")
+        [[ $1 != --streams || $2 != 0 ]] || die "$1 needs at least 1."
+        shift
+        ;;
+      --store)
+        [[ ${2:-} == folder || ${2:-} == mysql ]] || die "$1 is folder or mysql. See: $0 --help"
+        [[ $2 == folder ]] || have mariadbd || die "mariadbd is not installed; ./scripts/test.sh installs it."
         arguments+=("$1" "$2")
         shift
         ;;

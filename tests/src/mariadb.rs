@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Process, free_port, wait};
+use crate::{Process, Proxy, free_port, wait};
 
 const USER: &str = "exporter";
 const PASSWORD: &str = "open-sesame";
@@ -94,7 +94,22 @@ impl MariaDb {
 
     /// Its address for clients, with the user's password.
     pub fn url(&self) -> String {
-        format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", self.port)
+        url_of(self.port)
+    }
+
+    /// The same by way of `proxy`.
+    pub fn url_by(&self, proxy: &Proxy) -> String {
+        url_of(proxy.port())
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All that it wrote into its log, while it runs.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// The password in [`MariaDb::url`].
@@ -125,6 +140,10 @@ impl MariaDb {
     fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
+}
+
+fn url_of(port: u16) -> String {
+    format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}")
 }
 
 /// The command line client, as the server's administrator.

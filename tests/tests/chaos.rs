@@ -1,11 +1,12 @@
 //! A short chaos run of a fixed seed: processes killed, power lost, Redis emptied, connections cut, all under load. Longer
 //! ones: `./scripts/chaos.sh --seconds 120 --seed 1`.
 
-use techsapo_tests::chaos;
+use techsapo_tests::chaos::{self, Plan};
 
 #[test]
 fn every_fact_is_counted_exactly_once_whatever_happens() {
-    let outcome = chaos::run(1, 20, &mut |line| eprintln!("{line}")).unwrap_or_else(|failure| {
+    let plan = Plan { seed: 1, seconds: 20, ..Plan::default() };
+    let outcome = chaos::run(plan, &mut |line| eprintln!("{line}")).unwrap_or_else(|failure| {
         panic!("kept in {}:\n{}", failure.folder.display(), failure.findings.join("\n"))
     });
     eprintln!("{outcome}");

@@ -1,18 +1,18 @@
-//! `chaos [--seconds N] [--seed S]`: the chaos run from a shell; `scripts/chaos.sh` builds and starts it.
+//! The chaos run from a shell; `scripts/chaos.sh` builds and starts it, and tells what its options mean.
 #![allow(clippy::print_stdout)] // It speaks to a person.
 
 use std::process::ExitCode;
 
-use techsapo_tests::chaos;
+use techsapo_tests::chaos::{self, Plan, Store};
 
-const USAGE: &str = "chaos [--seconds N] [--seed S]";
+const USAGE: &str = "chaos [--seconds N] [--seed S] [--store folder|mysql] [--streams N]";
 
 fn main() -> ExitCode {
-    let Some((seconds, seed)) = arguments(std::env::args().skip(1)) else {
+    let Some(plan) = arguments(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match chaos::run(seed, seconds, &mut |line| println!("{line}")) {
+    match chaos::run(plan, &mut |line| println!("{line}")) {
         Ok(outcome) => {
             println!("answered {}, pages compared {}", outcome.answered, outcome.pages);
             if outcome.account.power_lost > 0 {
@@ -22,9 +22,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!(
-                "\nFAILED; ./scripts/chaos.sh --seconds {seconds} --seed {seed} repeats the schedule above."
-            );
+            println!("\nFAILED; ./scripts/chaos.sh {plan} repeats the schedule above.");
             failure.findings.iter().for_each(|finding| println!("  {finding}"));
             println!("Logs, journals and checkpoints are kept in {}", failure.folder.display());
             if let Some(last_line) = failure.last_line {
@@ -35,16 +33,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Seconds and seed; nothing if they are no numbers, or something else is asked.
-fn arguments(mut words: impl Iterator<Item = String>) -> Option<(u64, u64)> {
-    let (mut seconds, mut seed) = (120, 1);
+/// The plan that the options ask for; nothing if they make no sense.
+fn arguments(mut words: impl Iterator<Item = String>) -> Option<Plan> {
+    let mut plan = Plan::default();
     while let Some(word) = words.next() {
-        let number = words.next()?.parse().ok()?;
-        match word.as_str() {
-            "--seconds" => seconds = number,
-            "--seed" => seed = number,
+        let value = words.next()?;
+        match (word.as_str(), value.as_str()) {
+            ("--seconds", number) => plan.seconds = number.parse().ok()?,
+            ("--seed", number) => plan.seed = number.parse().ok()?,
+            ("--store", "folder") => plan.store = Store::Folder,
+            ("--store", "mysql") => plan.store = Store::Mysql,
+            ("--streams", number) => plan.streams = number.parse().ok().filter(|streams| *streams > 0)?,
             _ => return None,
         }
     }
-    Some((seconds, seed))
+    Some(plan)
 }

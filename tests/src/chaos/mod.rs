@@ -2,13 +2,15 @@
 //! them at moments that a seed decides; and at the end a reckoning.
 //!
 //! * [`schedule`]: what goes wrong and when, from the seed alone.
-//! * [`world`]: the servers, and what the faults do to them; [`journals`] are the apps' files.
+//! * [`world`]: the servers, and what the faults do to them; [`journals`] are the apps' files, [`checkpoints`] the exporters'
+//!   state.
 //! * [`load`]: clients, and what they were answered. [`scraper`]: counters that went down.
 //! * [`tap`]: what the apps told Redis. [`facts`]: what that adds up to. [`verdict`]: whether all of it agrees.
 //!
 //! Two things are left out: the machine's clock is not touched (Redis' ids step back instead, which is all that a clock
 //! decides here), and without root's rights there is no full disk.
 
+mod checkpoints;
 mod facts;
 mod journals;
 mod load;
@@ -36,6 +38,45 @@ use world::World;
 const TURN: Duration = Duration::from_millis(50);
 /// Findings that a failure prints.
 const FINDINGS: usize = 40;
+
+/// Where the exporters keep their state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A folder that they share.
+    Folder,
+    /// A row of a database.
+    Mysql,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// What goes wrong, and when, follows from it.
+    pub seed: u64,
+    /// How long there is load and trouble.
+    pub seconds: u64,
+    /// Where the exporters keep their state.
+    pub store: Store,
+    /// Streams that the apps' runs are spread over; at least one.
+    pub streams: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { seed: 1, seconds: 120, store: Store::Folder, streams: 1 }
+    }
+}
+
+/// The plan as the options that ask for it.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--seconds {} --seed {}", self.seconds, self.seed)?;
+        if self.store == Store::Mysql {
+            write!(f, " --store mysql")?;
+        }
+        if self.streams > 1 { write!(f, " --streams {}", self.streams) } else { Ok(()) }
+    }
+}
 
 /// How a run ended well.
 #[derive(Debug)]
@@ -78,17 +119,18 @@ pub struct Failure {
     pub folder: PathBuf,
 }
 
-/// Runs for `seconds` under load, then until everything is at rest. What happens is told to `tell`, a line at a time.
+/// Runs for the plan's seconds under load, then until everything is at rest. What happens is told to `tell`, a line at a
+/// time.
 ///
 /// # Errors
 /// Something was lost, doubled or went down, or a server did not do what it should.
-pub fn run(seed: u64, seconds: u64, tell: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
-    let schedule = Schedule::of(seed, seconds);
-    tell(&format!("seed {seed}: {} exporter(s), and in {seconds} s", schedule.exporters));
+pub fn run(plan: Plan, tell: &mut dyn FnMut(&str)) -> Result<Outcome, Failure> {
+    let schedule = Schedule::of(plan.seed, plan.seconds, plan.store);
+    tell(&format!("seed {}: {} exporter(s), and in {} s", plan.seed, schedule.exporters, plan.seconds));
     schedule.troubles.iter().for_each(|trouble| tell(&trouble.to_string()));
     let folder = TempDir::with_prefix("techsapo-chaos-").unwrap();
     let kept = |folder: TempDir, findings, last_line| Failure { findings, last_line, folder: folder.keep() };
-    let ended = catch_unwind(AssertUnwindSafe(|| live(folder.path(), &schedule, (seed, seconds), tell)));
+    let ended = catch_unwind(AssertUnwindSafe(|| live(folder.path(), &schedule, plan, tell)));
     match ended {
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -107,16 +149,16 @@ pub fn run(seed: u64, seconds: u64, tell: &mut dyn FnMut(&str)) -> Result<Outcom
 fn live(
     folder: &Path,
     schedule: &Schedule,
-    (seed, seconds): (u64, u64),
+    plan: Plan,
     tell: &mut dyn FnMut(&str),
 ) -> (Outcome, Vec<String>) {
-    let mut world = KeepsLogs { world: World::start(folder, schedule.exporters), folder };
+    let mut world = KeepsLogs { world: World::start(folder, schedule.exporters, plan), folder };
     let world = &mut world.world;
     world.skipped.iter().for_each(|skipped| tell(skipped));
     let scraper = Scraper::on(world.exporters.iter().map(crate::Exporter::url).collect());
     let load = Load::on(&world.apps.iter().map(App::url).collect::<Vec<_>>());
 
-    play(world, &scraper, &schedule.troubles, Duration::from_secs(seconds), tell);
+    play(world, &scraper, &schedule.troubles, Duration::from_secs(plan.seconds), tell);
     tell("all is over; coming to rest");
     let ledger = load.stop();
     world.recover();
@@ -136,7 +178,7 @@ fn live(
         answered: ledger.iter().filter(|asked| asked.answer.is_some()).count(),
         pages: seen.pages,
         skipped: world.skipped.clone(),
-        seed,
+        seed: plan.seed,
     };
     (outcome, findings)
 }

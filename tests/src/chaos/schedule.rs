@@ -1,4 +1,4 @@
-//! What goes wrong, and when: derived from the seed and the length of the run alone.
+//! What goes wrong, and when: derived from the seed, the length of the run and the exporters' store alone.
 //!
 //! Faults of different parts overlap freely; a part that is already in trouble is left alone until it is over. Every
 //! kind of fault comes once before any comes again.
@@ -7,12 +7,16 @@ use std::fmt;
 
 use crate::random::Random;
 
+use super::Store;
+
 /// The two apps, by number.
 pub(super) const APPS: usize = 2;
 /// Ways to Redis: one for each app, one for the exporters.
 pub(super) const LINKS: usize = APPS + 1;
 /// The exporters' way.
 pub(super) const EXPORTERS_LINK: usize = APPS;
+/// The exporters' way to the database that keeps their state, if one does.
+pub(super) const DATABASE_LINK: usize = LINKS;
 /// Nothing happens so soon, nor so late.
 const QUIET_MS: u64 = 1_500;
 
@@ -39,6 +43,12 @@ pub(super) enum Fault {
     DamageBothSlots,
     /// The checkpoint's disk is full for a while.
     FullDisk,
+    /// The database is killed, and started again later.
+    KillDatabase,
+    /// Stopped where it stands for a while.
+    PauseDatabase,
+    /// The state in the database is cut or changed: counting begins anew.
+    DamageRow,
     /// Redis is killed and reads its appendonly file again, which has lost its end.
     RestartRedis,
     /// Redis is killed and has lost everything.
@@ -71,6 +81,7 @@ enum Part {
     App(usize),
     Exporter(usize),
     Disk,
+    Database,
     Redis,
     Link(usize),
 }
@@ -106,7 +117,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The schedule of a seed.
-    pub(super) fn of(seed: u64, seconds: u64) -> Self {
+    pub(super) fn of(seed: u64, seconds: u64, store: Store) -> Self {
         let mut dice = Random::new(seed);
         let exporters = 1 + dice.place(2);
         let mut schedule = Self { exporters, troubles: Vec::new() };
@@ -115,7 +126,7 @@ impl Schedule {
         let mut at_ms = QUIET_MS;
         while at_ms + QUIET_MS < seconds * 1_000 {
             if deck.is_empty() {
-                deck = Fault::deck(exporters, &mut dice);
+                deck = Fault::deck(exporters, store, &mut dice);
             }
             busy.retain(|&(_, until)| until > at_ms);
             let free = |fault: &Fault| {
@@ -138,7 +149,7 @@ impl Schedule {
 
 impl Fault {
     /// Every kind once, in a random order, each striking one of those that it can.
-    fn deck(exporters: usize, dice: &mut Random) -> Vec<Self> {
+    fn deck(exporters: usize, store: Store, dice: &mut Random) -> Vec<Self> {
         let mut deck = vec![
             Self::KillApp(dice.place(APPS)),
             Self::PauseApp(dice.place(APPS)),
@@ -147,10 +158,23 @@ impl Fault {
             Self::KillExporter(dice.place(exporters)),
             Self::StopExporter(dice.place(exporters)),
             Self::PauseExporter(dice.place(exporters)),
-            Self::PowerLossExporters,
-            Self::DamageSlot,
-            Self::DamageBothSlots,
-            Self::FullDisk,
+        ];
+        deck.extend_from_slice(match store {
+            Store::Folder => {
+                &[Self::PowerLossExporters, Self::DamageSlot, Self::DamageBothSlots, Self::FullDisk]
+            }
+            Store::Mysql => &[
+                Self::KillDatabase,
+                Self::PauseDatabase,
+                Self::DamageRow,
+                Self::Cut(DATABASE_LINK),
+                Self::CutMidway(DATABASE_LINK),
+                Self::Refuse(DATABASE_LINK),
+                Self::Slow(DATABASE_LINK),
+                Self::Unanswered(DATABASE_LINK),
+            ],
+        });
+        deck.extend([
             Self::RestartRedis,
             Self::LoseRedis,
             Self::PauseRedis,
@@ -163,7 +187,7 @@ impl Fault {
             Self::Refuse(dice.place(LINKS)),
             Self::Slow(dice.place(LINKS)),
             Self::Unanswered(dice.place(LINKS)),
-        ];
+        ]);
         for last in (1..deck.len()).rev() {
             deck.swap(last, dice.place(last + 1));
         }
@@ -176,8 +200,11 @@ impl Fault {
             Self::KillApp(_) | Self::PowerLossApp(_) => (50, 1_500),
             Self::KillExporter(_) | Self::StopExporter(_) => (50, 2_000),
             Self::PowerLossExporters | Self::DamageSlot | Self::DamageBothSlots => (50, 2_000),
+            Self::KillDatabase | Self::DamageRow => (50, 2_000),
             Self::RestartRedis | Self::LoseRedis => (50, 2_000),
-            Self::PauseApp(_) | Self::PauseExporter(_) | Self::PauseRedis => (200, 6_000),
+            Self::PauseApp(_) | Self::PauseExporter(_) | Self::PauseRedis | Self::PauseDatabase => {
+                (200, 6_000)
+            }
             Self::FullDisk | Self::OutOfMemory | Self::ClockAhead => (500, 4_000),
             Self::Refuse(_) | Self::Slow(_) | Self::Unanswered(_) => (200, 4_000),
             Self::FlushAll | Self::Trim | Self::Cut(_) | Self::CutMidway(_) => (0, 0),
@@ -198,6 +225,11 @@ impl Fault {
             Self::DamageBothSlots => {
                 all_exporters.chain([Part::Disk, Part::Redis, Part::Link(EXPORTERS_LINK)]).collect()
             }
+            Self::DamageRow => {
+                let ways = [Part::Link(EXPORTERS_LINK), Part::Link(DATABASE_LINK)];
+                all_exporters.chain([Part::Database, Part::Redis]).chain(ways).collect()
+            }
+            Self::KillDatabase | Self::PauseDatabase => vec![Part::Database],
             Self::RestartRedis
             | Self::LoseRedis
             | Self::PauseRedis
@@ -220,15 +252,15 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_its_schedule_and_another_seed_does_not() {
-        let text = |seed| format!("{:?}", Schedule::of(seed, 60).troubles);
+        let text = |seed| format!("{:?}", Schedule::of(seed, 60, Store::Folder).troubles);
         assert_eq!(text(1), text(1));
         assert_ne!(text(1), text(2));
     }
 
     #[test]
     fn no_part_is_struck_by_two_faults_at_once() {
-        for seed in 0..50 {
-            let schedule = Schedule::of(seed, 120);
+        for (seed, store) in (0..50).flat_map(|seed| [(seed, Store::Folder), (seed, Store::Mysql)]) {
+            let schedule = Schedule::of(seed, 120, store);
             assert!(schedule.troubles.len() > 100, "{}", schedule.troubles.len());
             for (place, trouble) in schedule.troubles.iter().enumerate() {
                 let parts = trouble.fault.parts(schedule.exporters);

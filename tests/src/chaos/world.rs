@@ -2,29 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use techsapo_shared::wire::{DEFAULT_STREAM, StreamKeys};
 
 use crate::proxy::{Proxy, Weather};
 use crate::{App, Exporter, RedisServer, wait};
 
+use super::checkpoints::Checkpoints;
 use super::journals::Journals;
 use super::schedule::{APPS, EXPORTERS_LINK, Fault, LINKS, Trouble};
 use super::scraper::Scraper;
 use super::tap::Tap;
+use super::{Plan, Store};
 use crate::random::Random;
 
-const STREAM: &str = "techsapo:events";
-const ACKS: &str = "techsapo:acks";
-const OWNER: &str = "techsapo:owner";
-const SLOTS: [&str; 2] = ["state.0", "state.1"];
 /// Where the stream's ids go while Redis' clock is ahead.
 const AN_HOUR_MS: u64 = 3_600_000;
-/// Size of the checkpoint's disk, where it has one of its own.
-const DISK: &str = "size=8m";
-const FILLER: &str = "filler";
 
 /// All servers of a run.
 #[derive(Debug)]
@@ -42,31 +38,30 @@ pub(super) struct World {
     /// What this machine does not allow.
     pub(super) skipped: Vec<String>,
     links: Vec<Proxy>,
-    checkpoints: PathBuf,
-    disk: Option<Disk>,
-    /// The slot that was damaged last, and how it was left.
-    damaged: Option<(&'static str, Vec<u8>)>,
+    /// The streams, with what stands around each.
+    streams: Vec<StreamKeys>,
+    checkpoints: Checkpoints,
 }
 
 impl World {
     /// Starts everything, with its files in `folder`.
-    pub(super) fn start(folder: &Path, exporters: usize) -> Self {
+    pub(super) fn start(folder: &Path, exporters: usize, plan: Plan) -> Self {
         let redis = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "everysec"]);
         let tap = Arc::new(Mutex::new(Tap::default()));
         let link = |link| match link {
             0..APPS => Proxy::overheard(redis.port(), Tap::ear(&tap)),
             _ => Proxy::to(redis.port()),
         };
-        let links: Vec<_> = (0..LINKS).map(link).collect();
-        let checkpoints = folder.join("checkpoints");
-        fs::create_dir(&checkpoints).unwrap();
-        let (disk, skipped) = match Disk::mount(&checkpoints) {
-            Ok(disk) => (Some(disk), Vec::new()),
-            Err(why) => (None, vec![format!("no full disk: {why}")]),
-        };
+        let mut links: Vec<_> = (0..LINKS).map(link).collect();
+        let mut checkpoints = Checkpoints::start(plan.store, folder);
+        if plan.store == Store::Mysql {
+            links.push(Proxy::to(checkpoints.database().port()));
+        }
+        let keys = keys_of_streams(plan.streams);
         let start_exporter = |_| {
             let setup = Exporter::of(&redis).redis_url(&links[EXPORTERS_LINK].redis_url());
-            setup.checkpoints(&checkpoints).spawn()
+            let setup = keys.iter().fold(setup, |setup, key| setup.stream(key));
+            checkpoints.used_by(setup, &links).spawn()
         };
         let exporters = (0..exporters).map(start_exporter).collect();
         let journal = |app: usize| folder.join(format!("journal-{app}"));
@@ -75,6 +70,7 @@ impl World {
                 App::of(&redis).set("TECHSAPO_REDIS_URL", &links[app].redis_url()).journal(&journal(app));
             setup
                 .set("TECHSAPO_INSTANCE", &format!("app-{app}"))
+                .set("TECHSAPO_REDIS_STREAMS", &keys.join(","))
                 .set("TECHSAPO_SHUTDOWN_DEADLINE", "15s")
                 .start()
         };
@@ -90,11 +86,10 @@ impl World {
             tap,
             before_anew: BTreeMap::new(),
             kills: 0,
-            skipped,
+            skipped: checkpoints.skipped().into_iter().collect(),
             links,
+            streams: keys.iter().map(|key| StreamKeys::of(key)).collect(),
             checkpoints,
-            disk,
-            damaged: None,
         };
         world.look();
         world
@@ -107,7 +102,8 @@ impl World {
 
     /// Producer → what is acknowledged of it, as Redis has it.
     pub(super) fn acknowledged(&self) -> BTreeMap<String, u64> {
-        self.redis.cli(&["HGETALL", ACKS])
+        let of_each = |keys: &StreamKeys| self.redis.cli::<BTreeMap<_, _>>(&["HGETALL", &keys.acks]);
+        self.streams.iter().flat_map(of_each).collect()
     }
 
     /// A fault begins.
@@ -127,14 +123,19 @@ impl World {
             Fault::PauseExporter(exporter) => self.exporters[exporter].process.pause(),
             Fault::PowerLossExporters => {
                 self.kill_exporters();
-                self.unsync_checkpoint(&mut dice);
+                self.checkpoints.slots().unsync(&mut dice);
             }
             Fault::DamageSlot => {
                 self.kill_exporters();
-                self.damage_one(&mut dice);
+                self.checkpoints.slots().damage_one(&mut dice);
             }
-            Fault::DamageBothSlots => self.begin_anew(&mut dice, scraper),
-            Fault::FullDisk => self.disk.iter().for_each(Disk::fill),
+            Fault::DamageBothSlots | Fault::DamageRow => self.begin_anew(&mut dice, scraper),
+            Fault::FullDisk => self.checkpoints.slots().fill(),
+            Fault::KillDatabase => {
+                self.checkpoints.database().kill_9();
+                self.kills += 1;
+            }
+            Fault::PauseDatabase => self.checkpoints.database().pause(),
             Fault::RestartRedis => {
                 self.kill_redis();
                 self.cut_appendonly_file(&mut dice);
@@ -147,7 +148,9 @@ impl World {
             Fault::FlushAll => self.redis.cli(&["FLUSHALL"]),
             Fault::Trim => {
                 let left = dice.between(0, 2).to_string();
-                self.redis.cli::<u64>(&["XTRIM", STREAM, "MAXLEN", &left]);
+                for keys in &self.streams {
+                    self.redis.cli::<u64>(&["XTRIM", &keys.stream, "MAXLEN", &left]);
+                }
             }
             // A limit below what it has already: no write that takes memory passes.
             Fault::OutOfMemory => self.redis.cli(&["CONFIG", "SET", "maxmemory", "500kb"]),
@@ -171,16 +174,26 @@ impl World {
                 self.exporters[exporter].spawn_again();
             }
             Fault::PauseExporter(exporter) => self.exporters[exporter].process.resume(),
-            Fault::PowerLossExporters | Fault::DamageSlot | Fault::DamageBothSlots => {
+            Fault::PowerLossExporters | Fault::DamageSlot => {
                 self.exporters.iter_mut().for_each(Exporter::spawn_again);
             }
-            Fault::FullDisk => self.disk.iter().for_each(Disk::clear),
+            Fault::DamageBothSlots | Fault::DamageRow => {
+                self.exporters.iter_mut().for_each(Exporter::spawn_again);
+                // Until the new state is durable (and a dead holder's lease has to run out first), Redis alone knows what
+                // was counted, and must not be struck.
+                self.wait_published();
+            }
+            Fault::FullDisk => self.checkpoints.slots().clear(),
+            Fault::KillDatabase => self.checkpoints.database().start_again(),
+            Fault::PauseDatabase => self.checkpoints.database().resume(),
             Fault::RestartRedis | Fault::LoseRedis => self.redis.start_again(),
             Fault::PauseRedis => self.redis.resume(),
             Fault::OutOfMemory => self.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]),
             // Only a stream that is made anew can have lower ids.
             Fault::ClockAhead => {
-                self.redis.cli::<u64>(&["DEL", STREAM]);
+                for keys in &self.streams {
+                    self.redis.cli::<u64>(&["DEL", &keys.stream]);
+                }
             }
             Fault::Refuse(link) | Fault::Slow(link) | Fault::Unanswered(link) => {
                 self.links[link].set(Weather::Fair);
@@ -209,71 +222,29 @@ impl World {
         self.kills += 1;
     }
 
-    /// Power fails while a checkpoint is written: the slot that was renamed last may have its former content, for the
-    /// folder was not synced yet, and what is not renamed may hold anything. (What both slots hold was synced.)
-    fn unsync_checkpoint(&self, dice: &mut Random) {
-        let contents = SLOTS.map(|slot| fs::read(self.checkpoints.join(slot)).ok());
-        if let [Some(first), Some(second)] = &contents
-            && generation_of(first) > generation_of(second)
-            && dice.coin()
-        {
-            // The first slot is written first. On a full disk it stays as it is.
-            let _ = fs::write(self.checkpoints.join(SLOTS[0]), second);
-        }
-        let _ = fs::write(self.checkpoints.join(format!("{}.new", SLOTS[dice.place(2)])), "torn");
-    }
-
-    /// Damages one slot: the same again, if it is still as it was left the last time.
-    fn damage_one(&mut self, dice: &mut Random) {
-        let is_as_left = |(slot, content): &(&str, Vec<u8>)| {
-            fs::read(self.checkpoints.join(slot)).is_ok_and(|found| found == *content)
-        };
-        let slot = match self.damaged.take().filter(is_as_left) {
-            Some((slot, _)) => slot,
-            None => SLOTS[dice.place(2)],
-        };
-        self.damage(slot, dice);
-        self.damaged = fs::read(self.checkpoints.join(slot)).ok().map(|content| (slot, content));
-    }
-
-    /// Cuts a slot or changes a bit of it.
-    fn damage(&self, slot: &str, dice: &mut Random) {
-        let path = self.checkpoints.join(slot);
-        let Ok(mut content) = fs::read(&path) else { return };
-        if content.is_empty() {
-            return;
-        }
-        let place = dice.place(content.len());
-        if dice.coin() {
-            content.truncate(place);
-        } else {
-            content[place] ^= 1 << dice.place(8);
-        }
-        // On a full disk it is gone, which is damage as well.
-        let _ = fs::write(path, content);
-    }
-
     /// Nothing is left of the state but what Redis knows to be acknowledged; and somebody who knows that the former
     /// state is gone takes its claim away.
     fn begin_anew(&mut self, dice: &mut Random, scraper: &Scraper) {
         self.wait_published();
         self.kill_exporters();
-        for slot in SLOTS {
-            self.damage(slot, dice);
-        }
+        self.checkpoints.damage_all(dice);
         self.before_anew = self.acknowledged();
-        self.redis.cli::<u64>(&["DEL", OWNER]);
+        for keys in &self.streams {
+            self.redis.cli::<u64>(&["DEL", &keys.owner]);
+        }
         scraper.expect_reset();
     }
 
     /// Waits until Redis has been told again all that is acknowledged.
     pub(super) fn wait_published(&self) {
-        let left = || self.redis.cli::<i64>(&["PTTL", OWNER]);
-        let mut last = left();
-        wait::until_true("an exporter tells Redis how far it is", || {
-            let now = left();
-            now > std::mem::replace(&mut last, now)
-        });
+        for keys in &self.streams {
+            let left = || self.redis.cli::<i64>(&["PTTL", &keys.owner]);
+            let mut last = left();
+            wait::until_true("an exporter tells Redis how far it is", || {
+                let now = left();
+                now > std::mem::replace(&mut last, now)
+            });
+        }
     }
 
     /// The appendonly file loses its end, as after a power loss within the second between two syncs.
@@ -291,8 +262,10 @@ impl World {
     fn set_ids_ahead(&self) {
         let ahead = format!("{}-0", crate::facts::now_ms() + AN_HOUR_MS);
         let mut connection = self.redis.connection();
-        // Where there is no stream, there are no ids.
-        let _ = redis::cmd("XSETID").arg(STREAM).arg(&ahead).exec(&mut connection);
+        for keys in &self.streams {
+            // Where there is no stream, there are no ids.
+            let _ = redis::cmd("XSETID").arg(&keys.stream).arg(&ahead).exec(&mut connection);
+        }
     }
 
     /// Everything works again: whatever was down or stopped runs.
@@ -326,58 +299,14 @@ impl World {
             let _ = fs::write(folder.join(format!("exporter-{number}.log")), exporter.process.log());
         }
         let _ = fs::copy(self.redis.folder().join("redis-server.log"), folder.join("redis-server.log"));
-        if self.disk.is_some() {
-            let kept = folder.join("slots");
-            let _ = fs::create_dir(&kept);
-            for slot in SLOTS {
-                let _ = fs::copy(self.checkpoints.join(slot), kept.join(slot));
-            }
-        }
+        self.checkpoints.keep(folder);
     }
 }
 
-/// The number of the checkpoint in a slot; it stands behind the magic.
-fn generation_of(slot: &[u8]) -> Option<u64> {
-    slot.get(8..16)?.try_into().map(u64::from_le_bytes).ok()
-}
-
-/// A small disk in memory.
-#[derive(Debug)]
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(folder: &Path) -> Result<Self, String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("only root can mount one".to_owned());
-        }
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", DISK, "chaos"]).arg(folder);
-        let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(Self(folder.to_owned()))
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
-    }
-
-    /// Leaves no room.
-    fn fill(&self) {
-        let filler = self.0.join(FILLER);
-        // Ends when there is none.
-        let _ = std::io::copy(
-            &mut std::io::repeat(0),
-            &mut fs::File::create(filler).unwrap_or_else(|error| panic!("{error}")),
-        );
-    }
-
-    fn clear(&self) {
-        let _ = fs::remove_file(self.0.join(FILLER));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a process that is just ending may still have it open.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+/// The default stream, or that many shards of it.
+fn keys_of_streams(count: usize) -> Vec<String> {
+    match count {
+        1 => vec![DEFAULT_STREAM.to_owned()],
+        _ => (0..count).map(|shard| format!("{DEFAULT_STREAM}:{{{shard}}}")).collect(),
     }
 }

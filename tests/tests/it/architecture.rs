@@ -179,6 +179,7 @@ const NO_METRICS: &[&str] = &[
     "techsapo_exporter",
     "techsapo_shared",
     "techsapo_tests",
+    "techsapo_producer",
     "techsapo_audit",
     "techsapo_backend",
 ];
