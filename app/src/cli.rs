@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{SETTINGS, env_name};
+use crate::keys_command::KeysCommand;
 
 /// Read when it exists and no other is named.
 pub const DEFAULT_CONFIG: &str = "config/techsapo.toml";
@@ -26,6 +27,17 @@ pub struct Args {
     /// Write the settings in effect as a file, and stop.
     #[arg(long)]
     pub print_config: bool,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, list and revoke API keys, in the file that the setting keys.file names.
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 impl Args {
@@ -49,6 +61,7 @@ fn lesson() -> String {
          techsapo\n  \
          TECHSAPO_LISTEN=127.0.0.1:4001 TECHSAPO_JOURNAL_DIR=data/journal-1 techsapo\n  \
          techsapo --config /etc/techsapo.toml --check\n  \
+         techsapo keys create --name backup-job --tier basic --expires 90d\n  \
          curl -s localhost:4000/api/v1/generate -H 'content-type: application/json' \\\n    \
          -d '{\"prompt\": \"How do I roll out a change safely?\", \"task_type\": \"basic\"}'\n\n\
          Settings (file key, environment variable, default):\n",

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use techsapo_app::cli::Args;
+use techsapo_app::cli::{Args, Command};
 use techsapo_app::config::{self, ConfigError, Settings};
+use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs;
 use techsapo_app::service::{self, StartError};
 use techsapo_app::telemetry::{Telemetry, TelemetryError, TelemetrySettings};
@@ -28,6 +29,8 @@ enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
 }
@@ -64,6 +67,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
     }
+    if let Some(Command::Keys(command)) = &args.command {
+        let file = &loaded.settings.keys.file;
+        return Ok(command.run(file, &mut std::io::stdout(), &mut std::io::stderr())?);
+    }
     logs::start(&loaded.settings.log);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     serve(loaded.settings)
@@ -83,10 +90,11 @@ fn serve(settings: Settings) -> Result<(), Failure> {
             }
         }
     };
+    let keys = service::keys(&settings)?;
     // The address first: an app that cannot serve leaves no journal behind.
     let listener = runtime.block_on(service::listen(settings.listen))?;
     let telemetry = Telemetry::start(&telemetry_settings(&settings))?;
-    let served = runtime.block_on(service::serve(settings, listener, telemetry.recorder(), stop));
+    let served = runtime.block_on(service::serve(settings, listener, keys, telemetry.recorder(), stop));
     // Whatever could still state a fact ends before the facts are sent off.
     runtime.shutdown_timeout(STRAGGLERS);
     telemetry.shutdown(deadline);

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use techsapo_shared::event::{BudgetLimits, ConfiguredProvider, Event, ProvidersConfigured};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -13,6 +15,8 @@ use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
 use crate::config::{Settings, SimulatedSettings};
 use crate::guard::breaker::Breakers;
+use crate::guard::keys::Keys;
+use crate::guard::keys::file::KeyFileError;
 use crate::http::{App, ExporterClient, HealthChecks, Pseudonyms, Server, router};
 use crate::providers::Provider;
 use crate::providers::simulated::{Behaviour, NAMES, Simulated};
@@ -31,9 +35,37 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The file of keys is wrong.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Strangers could ask.
+    #[error(
+        "listening on {address}, beyond this machine, needs API keys, and {} holds none that is in force: make one with \
+         `techsapo keys create --name NAME --tier basic`, or listen on 127.0.0.1 (setting listen, environment TECHSAPO_LISTEN)",
+        path.display()
+    )]
+    NoKeys {
+        /// Where it would listen.
+        address: SocketAddr,
+        /// The file of keys.
+        path: PathBuf,
+    },
     /// No client for the exporter can be made.
     #[error("cannot make a client for the exporter: {0}")]
     Exporter(#[from] reqwest::Error),
+}
+
+/// Reads the API keys. Without any, only this machine may ask.
+///
+/// # Errors
+/// When their file is wrong, or the app would answer strangers without a key.
+pub fn keys(settings: &Settings) -> Result<Keys, StartError> {
+    let (path, address) = (settings.keys.file.clone(), settings.listen);
+    let keys = Keys::load(path.clone())?;
+    if keys.ring().usable(Timestamp::now()) == 0 && !address.ip().is_loopback() {
+        return Err(StartError::NoKeys { address, path });
+    }
+    Ok(keys)
 }
 
 /// Takes the address that the app will listen on.
@@ -51,6 +83,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 pub async fn serve(
     settings: Settings,
     listener: TcpListener,
+    keys: Keys,
     recorder: Recorder,
     stop: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
@@ -73,6 +106,7 @@ pub async fn serve(
     let health = HealthChecks::new(settings.redis.url.clone(), exporter.clone(), recorder.clone());
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let analyzer = Analyzer::new(simulated_providers(&settings.simulated), limits);
+    keys.announce();
     record_configuration(&recorder, &settings, &analyzer, &instance);
 
     // Dropped, and thereby stopped, when this function returns.
@@ -81,6 +115,7 @@ pub async fn serve(
     background.spawn(sampler.clone().record_lag());
     background.spawn(health.clone().watch());
     background.spawn(redis.keep_connected());
+    background.spawn(keys.clone().follow(recorder.clone()));
 
     let deadline = settings.shutdown.deadline;
     let limit_settings = settings.limits.clone();
@@ -92,6 +127,7 @@ pub async fn serve(
         sampler,
         exporter,
         health,
+        keys,
         pseudonyms: Pseudonyms::default(),
         started: Instant::now(),
     });

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that meets the unexpected has failed.
 
+#[path = "http/access.rs"]
+mod access;
 mod support;
 
 use std::io::{Read, Write};

@@ -90,6 +90,57 @@ fn a_journal_that_cannot_be_written_is_one_clear_message() {
 }
 
 #[test]
+fn keys_are_made_listed_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = |args: &[&str]| techsapo(folder.path(), &[]).arg("keys").args(args).output().unwrap();
+    let made = keys(&["create", "--name", "backup job", "--tier", "premium", "--expires", "90d"]);
+    assert!(made.status.success(), "{}", said(&made));
+    let token = String::from_utf8(made.stdout.clone()).unwrap();
+    assert!(token.starts_with("tsk_") && token.ends_with('\n') && token.lines().count() == 1, "{token}");
+
+    let file = std::fs::read_to_string(folder.path().join("data/keys.toml")).unwrap();
+    assert!(file.contains("backup job") && !file.contains(token.trim()));
+    let listed = || String::from_utf8(keys(&["list"]).stdout).unwrap();
+    let list = listed();
+    let line = list.lines().find(|line| line.contains("backup job")).unwrap();
+    assert!(line.contains("premium") && line.ends_with("in force") && !list.contains(token.trim()), "{list}");
+
+    let again = keys(&["create", "--name", "backup job", "--tier", "basic"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("another name"), "{}", said(&again));
+    assert!(keys(&["revoke", "backup job"]).status.success());
+    assert!(listed().contains("revoked"));
+    let gone = keys(&["revoke", "backup job"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(said(&gone).contains("keys list"), "{}", said(&gone));
+    for wrong in [["--tier", "golden"], ["--expires", "soon"], ["--expires", "0d"], ["--name", ""]] {
+        let mut args = vec!["create", "--name", "x", "--tier", "basic"];
+        args.extend(wrong);
+        assert_eq!(keys(&args).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn beyond_this_machine_it_does_not_start_without_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [("TECHSAPO_LISTEN", "0.0.0.0:0")];
+    let refused = techsapo(folder.path(), &env).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let text = said(&refused);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("techsapo keys create") && text.contains("TECHSAPO_LISTEN"), "{text}");
+
+    let create = ["keys", "create", "--name", "first", "--tier", "basic"];
+    assert!(techsapo(folder.path(), &[]).args(create).status().unwrap().success());
+    let mut app = techsapo(folder.path(), &env).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(app.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("Serving")), "it starts");
+    send(&app, "TERM");
+    assert_eq!(log.count().min(1), 1);
+    assert_eq!(app.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_signal_stops_it_in_order() {
     for signal in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();

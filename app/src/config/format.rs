@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::guard::address::Network;
 use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
 
 /// How a value is written, and how to read it.
@@ -83,9 +84,17 @@ pub const MODELS: Format<[String; 4]> = Format::list("four models' names, all di
 pub const PRICES: Format<[u64; 4]> = Format::list("four amounts in USD, such as 1.25", |text| {
     items(text)?.iter().map(|price| nano_usd(price)).collect::<Option<Vec<_>>>()?.try_into().ok()
 });
-/// A folder.
+/// Networks, or none.
+pub const NETWORKS: Format<Vec<Network>> =
+    Format::list("networks such as 10.0.0.0/8 or 2001:db8::/32, or nothing", |text| {
+        if text.is_empty() {
+            return Some(Vec::new());
+        }
+        items(text)?.iter().map(|item| Network::parse(item)).collect()
+    });
+/// A file or folder.
 pub const PATH: Format<PathBuf> =
-    Format::new("a folder's path", |text| (!text.is_empty()).then(|| PathBuf::from(text)));
+    Format::new("a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)));
 /// A size above zero, in bytes.
 pub const BYTES: Format<u64> = Format::new("a size above zero, such as 65536, 512KiB or 64MiB", bytes);
 /// A number of things, one at least.

@@ -52,6 +52,9 @@ impl Loaded {
 }
 
 fn toml_value(text: &str, list: bool) -> String {
+    if list && text.is_empty() {
+        return "[]".to_owned();
+    }
     if list {
         let items: Vec<_> = text.split(',').map(|item| toml_value(item.trim(), false)).collect();
         return format!("[{}]", items.join(", "));

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 pub use load::{ConfigError, Loaded, Problem, env_name, load};
 
+use crate::guard::address::Network;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
-    NAME, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, TIMEOUT, USD,
+    NAME, NETWORKS, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, TIMEOUT, USD,
 };
 
 settings! {
@@ -60,6 +61,18 @@ settings! {
     exporter: ExporterSettings {
         /// Where the exporter is.
         url: String = HTTP_URL("http://127.0.0.1:10040"),
+    }
+
+    /// API keys, made by `techsapo keys`.
+    keys: KeySettings {
+        /// File of the keys. Changes take effect at once.
+        file: PathBuf = PATH("data/keys.toml"),
+    }
+
+    /// How requests reach the app.
+    http: HttpSettings {
+        /// Networks of the proxies before the app, such as 10.0.0.0/8; only these are believed when they name a caller's address in X-Forwarded-For.
+        trusted_proxies: Vec<Network> = NETWORKS(""),
     }
 
     /// What one caller may take.

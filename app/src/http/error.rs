@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
+use techsapo_shared::labels::TaskType;
 
 use crate::analysis::PlanError;
 
@@ -19,13 +20,13 @@ pub(super) struct ApiError {
     details: Option<Value>,
     /// The request was not read to its end, so that the connection cannot carry another.
     close: bool,
-    /// Whether the same request may succeed in a second.
-    retry: bool,
+    /// Seconds after which the same request may succeed.
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: None, close: false, retry: false }
+        Self { status, code, message: message.into(), details: None, close: false, retry_after_s: None }
     }
 
     fn with_details(self, details: Value) -> Self {
@@ -34,6 +35,27 @@ impl ApiError {
 
     pub(super) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    /// One message for whatever is wrong with a key, so that nothing is learned by trying.
+    pub(super) fn unauthorized() -> Self {
+        let message = "a valid API key is needed: send it as \"Authorization: Bearer …\" or \"X-API-Key: …\"";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    pub(super) fn forbidden_here() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "this API key does not open this path")
+    }
+
+    pub(super) fn forbidden_task_type(asked: TaskType, tier: TaskType) -> Self {
+        let message = format!("this API key is for tasks up to {tier}, not {asked}");
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+            .with_details(json!({"task_type": asked, "tier": tier}))
+    }
+
+    /// Whether a key was shown that does not open what was asked for.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -87,7 +109,7 @@ impl ApiError {
 
     pub(super) fn overloaded() -> Self {
         let message = "too many analyses are running and waiting; try again in a moment";
-        Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message) }
+        Self { retry_after_s: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message) }
     }
 
     pub(super) fn not_enough_providers(needed: usize, answered: usize, details: Value) -> Self {
@@ -103,7 +125,7 @@ impl ApiError {
 
     pub(super) fn exporter_unavailable(reason: &str) -> Self {
         let message = format!("the exporter, whose metrics stand here, cannot be reached: {reason}");
-        Self { retry: true, ..Self::new(StatusCode::BAD_GATEWAY, "exporter_unavailable", message) }
+        Self { retry_after_s: Some(1), ..Self::new(StatusCode::BAD_GATEWAY, "exporter_unavailable", message) }
     }
 
     pub(super) fn internal() -> Self {
@@ -122,8 +144,11 @@ impl ApiError {
         if self.close {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if self.retry {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -18,6 +18,7 @@ use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
 use crate::clock;
 use crate::config::LimitSettings;
 use crate::facts::record_analysis;
+use crate::guard::caller::Caller;
 
 /// Most models that one question can name.
 const MAX_MODELS: usize = 8;
@@ -28,14 +29,18 @@ const QUALITY_THRESHOLD_PPM: u32 = 700_000;
 pub(super) async fn generate(
     State(app): State<Arc<App>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
+    if !caller.may_ask(asked.question.task_type) {
+        return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
+    }
     let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let plan = app.analyzer.plan(asked.question)?;
     let user = asked.user_id.map(|id| app.pseudonyms.of(&id));
-    let report = analyze(&app, plan, Arc::clone(&request_id), user).await?;
+    let report = analyze(&app, plan, Arc::clone(&request_id), caller, user).await?;
     match report.outcome {
         Ok(_) => Ok(Json(GenerateResponse::new(&report, &session_id, &request_id)).into_response()),
         Err(failure) => Err(refusal(&report, failure)),
@@ -48,6 +53,7 @@ async fn analyze(
     app: &Arc<App>,
     plan: Plan,
     request_id: Arc<str>,
+    caller: Caller,
     user: Option<String>,
 ) -> Result<Report, ApiError> {
     let patience = app.settings.analysis.deadline;
@@ -56,7 +62,7 @@ async fn analyze(
     let work = tokio::spawn(async move {
         let report = app.analyzer.analyze(plan).await;
         record_analysis(&app.recorder, &report);
-        log(&report, &request_id, user.as_deref());
+        log(&report, &request_id, caller.name(), user.as_deref());
         drop(slot);
         report
     });
@@ -81,7 +87,7 @@ fn refusal(report: &Report, failure: Failure) -> ApiError {
     }
 }
 
-fn log(report: &Report, request_id: &str, user: Option<&str>) {
+fn log(report: &Report, request_id: &str, caller: &str, user: Option<&str>) {
     let providers: Vec<_> = report.calls.iter().map(|call| call.provider.as_str()).collect();
     let providers = providers.join(",");
     let (confidence, consensus) =
@@ -92,6 +98,7 @@ fn log(report: &Report, request_id: &str, user: Option<&str>) {
     if report.outcome.is_err() {
         tracing::error!(
             requestId = request_id,
+            caller,
             userId = user,
             taskType = task,
             providers,
@@ -104,6 +111,7 @@ fn log(report: &Report, request_id: &str, user: Option<&str>) {
     }
     tracing::info!(
         requestId = request_id,
+        caller,
         userId = user,
         taskType = task,
         providers,

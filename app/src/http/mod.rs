@@ -1,8 +1,9 @@
 //! The HTTP door: routes, what they take and give, and the rules that hold for all of them.
 //!
-//! Every response passes, from the inside out, through `request_id` (a request has an id; an error has one shape) and
-//! `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
+//! Every response passes, from the inside out, through `access` (who may ask), `request_id` (a request has an id; an
+//! error has one shape) and `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
 
+mod access;
 mod body;
 mod error;
 mod exporter;
@@ -31,6 +32,7 @@ pub use server::Server;
 
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
+use crate::guard::keys::Keys;
 use crate::runtime::Sampler;
 use crate::telemetry::Recorder;
 use error::ApiError;
@@ -51,6 +53,8 @@ pub struct App {
     pub exporter: ExporterClient,
     /// Knows who is there.
     pub health: HealthChecks,
+    /// Knows who may ask.
+    pub keys: Keys,
     /// Names for users that tell nothing about them.
     pub pseudonyms: Pseudonyms,
     /// When this instance began.
@@ -58,7 +62,11 @@ pub struct App {
 }
 
 /// Paths that tell how things are; everything else under [`API`] does what the product is for.
-const PROBES: [&str; 5] = ["/health", "/api/v1/health", "/ping", "/metrics", "/internal/status"];
+const PROBES: [&str; 5] = ["/health", HEALTH, "/ping", MONITORING[0], MONITORING[1]];
+/// Paths that tell what is measured.
+const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
+/// Tells how every service is.
+const HEALTH: &str = "/api/v1/health";
 /// Where the API's paths begin.
 const API: &str = "/api/v1/";
 /// The route of a request that matched none.
@@ -68,13 +76,14 @@ const UNMATCHED: &str = "unmatched";
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/generate", post(generate::generate))
-        .route("/api/v1/health", get(health::detail))
+        .route(HEALTH, get(health::detail))
         .route("/health", get(health::basic))
         .route("/ping", get(async || "pong"))
         .route("/metrics", get(exporter::metrics))
         .route("/internal/status", get(status))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), access::admit))
         .layer(middleware::from_fn(request_id::identify))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)

@@ -31,12 +31,10 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         let headers = std::mem::take(response.headers_mut());
         response = error.render(&id);
-        // What the router added, such as Allow; the length of the empty body that was there is not among it.
-        response.headers_mut().extend(
-            headers
-                .into_iter()
-                .filter(|(name, _)| name.as_ref().is_some_and(|name| *name == axum::http::header::ALLOW)),
-        );
+        // What was added on the way, such as Allow; not the length of the empty body that was there.
+        response.headers_mut().extend(headers.into_iter().filter(|(name, _)| {
+            name.as_ref().is_some_and(|name| *name != axum::http::header::CONTENT_LENGTH)
+        }));
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID, value);

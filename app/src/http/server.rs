@@ -1,15 +1,21 @@
 //! Owns the connections: accepts up to a limit, gives each a time to say what it wants, and ends them in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Connection;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::access::Peer;
 use crate::config::LimitSettings;
 use crate::runtime::OpenConnections;
 
@@ -49,8 +55,8 @@ impl Server {
         loop {
             // Room first: beyond the limit, connections wait in the kernel's queue.
             let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(reason = %error, "A connection could not be accepted");
                     tokio::time::sleep(BREATH).await;
@@ -58,7 +64,7 @@ impl Server {
                 }
             };
             let open = self.open.opened();
-            let connection = connections.watch(self.serve(stream));
+            let connection = connections.watch(self.serve(stream, peer));
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(reason = %error, "A connection broke off");
@@ -68,12 +74,27 @@ impl Server {
         }
     }
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-    ) -> hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Connection<TokioIo<TcpStream>, FromPeer> {
         // Answers are small and whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        self.http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()))
+        let router = TowerToHyperService::new(self.router.clone());
+        self.http.serve_connection(TokioIo::new(stream), FromPeer { router, peer: Peer(peer.ip()) })
+    }
+}
+
+/// The router for one connection: tells each request where it came from.
+struct FromPeer {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for FromPeer {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
     }
 }

@@ -50,15 +50,18 @@ fn settings(overrides: &[(&str, &str)]) -> Settings {
 
 impl App {
     pub(crate) fn start(overrides: &[(&str, &str)]) -> Self {
-        let settings = settings(overrides);
         let journal = tempfile::tempdir().unwrap();
+        let keys = journal.path().join("keys.toml").display().to_string();
+        let mut settings = settings(&[&[("keys.file", keys.as_str())], overrides].concat());
         let recorder = Recorder::open(journal.path(), 4 << 20).unwrap();
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(service::listen(settings.listen)).unwrap();
         let address = listener.local_addr().unwrap();
+        settings.listen = address;
+        let keys = service::keys(&settings).unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        let served = runtime.spawn(service::serve(settings, listener, recorder.clone(), stopped));
+        let served = runtime.spawn(service::serve(settings, listener, keys, recorder.clone(), stopped));
         Self { address, recorder, runtime, running: Some((stop, served)), _journal: journal }
     }
 

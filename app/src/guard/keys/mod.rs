@@ -1,0 +1,116 @@
+//! API keys: who may ask, and for how much.
+//!
+//! * [`token`]: how a key is written, and what is kept of it.
+//! * [`ring`]: the keys that are known, and whether one that is shown is taken.
+//! * [`file`]: where they are kept.
+//!
+//! [`Keys`] holds the ring of a running app and takes in changes of the file. A file that is gone or broken changes
+//! nothing: nobody is locked out, and nobody let in, by a slip of the pen.
+
+pub mod file;
+pub mod ring;
+pub mod token;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use techsapo_shared::event::{ConfigChanged, ErrorEvent, Event};
+use techsapo_shared::labels::{ConfigComponent, Service, Severity};
+
+use self::file::KeyFileError;
+use self::ring::KeyRing;
+use crate::clock;
+use crate::telemetry::Recorder;
+use crate::watch::FileWatch;
+
+/// The keys of a running app. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    path: PathBuf,
+    ring: Arc<RwLock<Arc<KeyRing>>>,
+}
+
+impl Keys {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a list of keys.
+    pub fn load(path: PathBuf) -> Result<Self, KeyFileError> {
+        let ring = read(&path)?.unwrap_or_default();
+        Ok(Self { path, ring: Arc::new(RwLock::new(Arc::new(ring))) })
+    }
+
+    /// Tells the log who may ask.
+    pub fn announce(&self) {
+        let (path, ring) = (self.path.display(), self.ring());
+        if ring.is_empty() {
+            tracing::warn!(%path, "No API key was made yet: whoever is on this machine may ask, by the basic plan");
+        } else {
+            tracing::info!(%path, usable = ring.usable(Timestamp::now()), "Callers need an API key");
+        }
+        if file::is_open_to_others(&self.path) {
+            tracing::warn!(%path, "Others than its owner may read the file of keys: chmod 600 it");
+        }
+    }
+
+    /// The keys as they are now.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes in changes of the file, for ever.
+    pub async fn follow(self, recorder: Recorder) {
+        let path = self.path.display();
+        let watch = self.path.parent().map(std::fs::create_dir_all).transpose().map_err(notify::Error::io);
+        let watch = match watch.and_then(|_| FileWatch::new(&self.path)) {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::warn!(%path, reason = %error, "Changes of the keys need a restart: the file cannot be watched");
+                return;
+            }
+        };
+        loop {
+            // At first without waiting: it may have changed since it was loaded.
+            self.reload(&recorder);
+            watch.changed().await;
+        }
+    }
+
+    fn reload(&self, recorder: &Recorder) {
+        let (path, before) = (self.path.display(), self.ring());
+        let ring = match read(&self.path) {
+            Ok(Some(ring)) => ring,
+            Ok(None) if before.is_empty() => return,
+            Ok(None) => {
+                tracing::warn!(%path, "The file of keys is gone; those that were in it stay in force");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%path, reason = %error, "The keys were changed to something wrong; the earlier ones stay in force");
+                recorder.record(&Event::Error(ErrorEvent {
+                    t: clock::unix_ms(),
+                    error_type: Cow::Borrowed("api_keys"),
+                    severity: Severity::Error,
+                    service: Service::Config,
+                }));
+                return;
+            }
+        };
+        if ring == *before {
+            return;
+        }
+        tracing::info!(%path, usable = ring.usable(Timestamp::now()), "The keys were changed");
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        let component = ConfigComponent::ApiKeys;
+        recorder.record(&Event::ConfigChanged(ConfigChanged { t: clock::unix_ms(), component }));
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Option<KeyRing>, KeyFileError> {
+    let Some(records) = file::read(path)? else { return Ok(None) };
+    let wrong =
+        |error: ring::Repeated| KeyFileError::Content { path: path.to_owned(), reason: error.to_string() };
+    KeyRing::new(records).map(Some).map_err(wrong)
+}

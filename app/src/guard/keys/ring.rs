@@ -1,0 +1,163 @@
+//! The keys that are known, and what each may do: a function of the list, the key shown and the time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use techsapo_shared::labels::{AuthFailureReason, TaskType};
+
+use super::token::{Fingerprint, Shown};
+
+/// What a key opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// What the product is for.
+    Api,
+    /// What watches it: `/metrics` and `/internal/status`.
+    Monitor,
+}
+
+/// One key, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// What finds it; stands in the key itself.
+    pub id: String,
+    /// What people and the log call it.
+    pub name: String,
+    /// Its plan: how many requests a minute, and the most demanding task that it may ask for.
+    pub tier: TaskType,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// SHA-256 of the key.
+    pub sha256: Fingerprint,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From when on it is not taken any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// When it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Timestamp>,
+}
+
+impl KeyRecord {
+    /// Why it is not taken now, if so.
+    pub fn refusal(&self, now: Timestamp) -> Option<AuthFailureReason> {
+        if self.revoked.is_some() {
+            Some(AuthFailureReason::Revoked)
+        } else if self.expires.is_some_and(|at| at <= now) {
+            Some(AuthFailureReason::Expired)
+        } else {
+            None
+        }
+    }
+}
+
+/// Two keys have the same id, or two that are not revoked the same name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("two keys have the {what} {value:?}")]
+pub struct Repeated {
+    what: &'static str,
+    value: String,
+}
+
+/// All keys that were ever made. Those that were revoked stay: a key that is unknown could be anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRing {
+    keys: HashMap<String, Arc<KeyRecord>>,
+}
+
+impl KeyRing {
+    /// A ring of these.
+    ///
+    /// # Errors
+    /// When two cannot be told apart.
+    pub fn new(records: Vec<KeyRecord>) -> Result<Self, Repeated> {
+        let (mut keys, mut names) = (HashMap::new(), HashMap::new());
+        for record in records {
+            if record.revoked.is_none() && names.insert(record.name.clone(), ()).is_some() {
+                return Err(Repeated { what: "name", value: record.name });
+            }
+            let id = record.id.clone();
+            if keys.insert(id.clone(), Arc::new(record)).is_some() {
+                return Err(Repeated { what: "id", value: id });
+            }
+        }
+        Ok(Self { keys })
+    }
+
+    /// Whether none was ever made.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// How many are taken now.
+    pub fn usable(&self, now: Timestamp) -> usize {
+        self.keys.values().filter(|key| key.refusal(now).is_none()).count()
+    }
+
+    /// The key that was shown, if it is taken now.
+    ///
+    /// # Errors
+    /// Why not. Only who shows the right secret learns that a key was revoked or has expired.
+    pub fn find(&self, shown: &Shown<'_>, now: Timestamp) -> Result<&Arc<KeyRecord>, AuthFailureReason> {
+        let known = self.keys.get(shown.id).filter(|key| key.sha256 == shown.fingerprint);
+        let key = known.ok_or(AuthFailureReason::Unknown)?;
+        key.refusal(now).map_or(Ok(key), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::token::NewToken;
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn made(name: &str) -> (NewToken, KeyRecord) {
+        let token = NewToken::random().unwrap();
+        let record = KeyRecord {
+            id: token.id.clone(),
+            name: name.to_owned(),
+            tier: TaskType::Basic,
+            scopes: vec![Scope::Api],
+            sha256: token.fingerprint,
+            created: at(0),
+            expires: Some(at(100)),
+            revoked: None,
+        };
+        (token, record)
+    }
+
+    #[test]
+    fn only_the_right_secret_learns_anything_and_only_until_it_expires_or_is_revoked() {
+        let ((token, record), (stranger, _)) = (made("ours"), made("theirs"));
+        let ring = KeyRing::new(vec![record.clone()]).unwrap();
+        let shown = Shown::parse(&token.token).unwrap();
+        assert_eq!(ring.find(&shown, at(99)).unwrap().name, "ours");
+        assert_eq!(ring.find(&shown, at(100)), Err(AuthFailureReason::Expired));
+        assert_eq!((ring.usable(at(99)), ring.usable(at(100))), (1, 0));
+
+        let stranger = Shown::parse(&stranger.token).unwrap();
+        let wrong_secret = Shown { id: shown.id, ..stranger };
+        let ring = KeyRing::new(vec![KeyRecord { revoked: Some(at(50)), ..record }]).unwrap();
+        assert_eq!(ring.find(&shown, at(60)), Err(AuthFailureReason::Revoked));
+        assert_eq!(ring.find(&stranger, at(60)), Err(AuthFailureReason::Unknown));
+        assert_eq!(ring.find(&wrong_secret, at(60)), Err(AuthFailureReason::Unknown));
+        assert!(!ring.is_empty(), "a key that was revoked was made all the same");
+    }
+
+    #[test]
+    fn names_and_ids_tell_keys_apart() {
+        let ((_, one), (_, other)) = (made("same"), made("same"));
+        assert!(KeyRing::new(vec![one.clone(), other.clone()]).is_err());
+        let revoked = KeyRecord { revoked: Some(at(1)), ..other };
+        assert!(KeyRing::new(vec![one.clone(), revoked]).is_ok(), "a name can be given again");
+        assert!(KeyRing::new(vec![one.clone(), KeyRecord { name: "another".into(), ..one }]).is_err());
+    }
+}

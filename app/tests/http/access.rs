@@ -1,0 +1,177 @@
+//! Who is let in, who is not, and what either learns.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use techsapo_app::guard::keys::ring::Scope;
+use techsapo_app::keys_command::KeysCommand;
+use techsapo_shared::labels::TaskType;
+
+use crate::support::{App, Response, read_response};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Makes a key, as the command does.
+fn create(path: &Path, name: &str, tier: TaskType, scopes: &[Scope]) -> String {
+    let command = KeysCommand::Create { name: name.to_owned(), tier, expires: None, scopes: scopes.to_vec() };
+    let mut out = Vec::new();
+    command.run(path, &mut out, &mut Vec::new()).unwrap();
+    String::from_utf8(out).unwrap().trim().to_owned()
+}
+
+fn revoke(path: &Path, name: &str) {
+    let command = KeysCommand::Revoke { key: name.to_owned() };
+    command.run(path, &mut Vec::new(), &mut Vec::new()).unwrap();
+}
+
+/// Sends a request with these further header lines.
+fn send(app: &App, start: &str, headers: &str, body: &str) -> Response {
+    let mut stream = app.connect();
+    let length = body.len();
+    write!(
+        stream,
+        "{start} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n{headers}\r\n{body}"
+    )
+    .unwrap();
+    read_response(&mut stream)
+}
+
+fn ask(app: &App, headers: &str, task_type: &str) -> Response {
+    let body = json!({"prompt": "How do I roll out a change safely?", "task_type": task_type});
+    send(app, "POST /api/v1/generate", headers, &body.to_string())
+}
+
+fn attempts(app: &App) -> Vec<(String, String, Option<String>)> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let events = app.events("auth_attempt");
+    let read = |event: &Value| {
+        (text(&event["status"]).unwrap(), text(&event["method"]).unwrap(), text(&event["reason"]))
+    };
+    events.iter().map(read).collect()
+}
+
+fn attempt(status: &str, method: &str, reason: Option<&str>) -> (String, String, Option<String>) {
+    (status.to_owned(), method.to_owned(), reason.map(str::to_owned))
+}
+
+#[test]
+fn a_key_lets_in_and_its_plan_bounds_what_it_may_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let basic = create(&path, "basic", TaskType::Basic, &[Scope::Api]);
+    let critical = create(&path, "critical", TaskType::Critical, &[Scope::Api]);
+    let app = App::start(&[("keys.file", path.to_str().unwrap())]);
+    assert_eq!(ask(&app, &format!("authorization: Bearer {basic}\r\n"), "basic").status, 200);
+    assert_eq!(ask(&app, &format!("x-api-key: {critical}\r\n"), "critical").status, 200);
+    let refused = ask(&app, &format!("x-api-key: {basic}\r\n"), "premium");
+    assert_eq!(refused.error(403, "forbidden")["details"]["tier"], "basic");
+    assert_eq!(
+        attempts(&app),
+        [
+            attempt("success", "bearer", None),
+            attempt("success", "api_key", None),
+            attempt("failure", "api_key", Some("forbidden")),
+        ]
+    );
+}
+
+#[test]
+fn whatever_is_wrong_with_a_key_the_caller_learns_the_same_and_the_facts_tell_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let elsewhere = folder.path().join("other.toml");
+    let revoked = create(&path, "revoked", TaskType::Basic, &[Scope::Api]);
+    revoke(&path, "revoked");
+    let unknown = create(&elsewhere, "unknown", TaskType::Basic, &[Scope::Api]);
+    let expired = create(&path, "expired", TaskType::Basic, &[Scope::Api]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, last) = text.rsplit_once("created = ").unwrap();
+    std::fs::write(&path, format!("{before}expires = \"2020-01-01T00:00:00Z\"\ncreated = {last}")).unwrap();
+
+    let app = App::start(&[("keys.file", path.to_str().unwrap())]);
+    let headers = [
+        ("missing", String::new()),
+        ("malformed", "x-api-key: tsk_123\r\n".to_owned()),
+        ("malformed", "authorization: Basic eDp5\r\n".to_owned()),
+        ("unknown", format!("x-api-key: {unknown}\r\n")),
+        ("revoked", format!("x-api-key: {revoked}\r\n")),
+        ("expired", format!("x-api-key: {expired}\r\n")),
+    ];
+    let mut errors = Vec::new();
+    for (_, headers) in &headers {
+        let response = ask(&app, headers, "basic");
+        errors.push(response.error(401, "unauthorized"));
+        assert_eq!(response.header("www-authenticate"), Some("Bearer"));
+    }
+    errors.dedup();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let reasons: Vec<_> = attempts(&app).into_iter().filter_map(|(_, _, reason)| reason).collect();
+    assert_eq!(reasons, headers.map(|(reason, _)| reason));
+    assert!(app.events("analysis").is_empty(), "nobody was asked");
+}
+
+#[test]
+fn a_running_app_takes_in_keys_that_are_made_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let app = App::start(&[("keys.file", path.to_str().unwrap())]);
+    assert_eq!(ask(&app, "", "critical").status, 200, "nobody made a key yet");
+    let until = |status: u16, headers: &str| {
+        let began = Instant::now();
+        while ask(&app, headers, "basic").status != status {
+            assert!(began.elapsed() < LONG, "no {status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let key = create(&path, "first", TaskType::Basic, &[Scope::Api]);
+    let header = format!("x-api-key: {key}\r\n");
+    until(401, "");
+    until(200, &header);
+    assert_eq!(app.events("config_changed")[0]["component"], "api_keys");
+
+    // Nobody is locked out by a slip of the pen.
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "key = 1").unwrap();
+    let began = Instant::now();
+    while !app.events("error").iter().any(|error| error["error_type"] == "api_keys") {
+        assert!(began.elapsed() < LONG, "nobody noticed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(ask(&app, &header, "basic").status, 200);
+    std::fs::write(&path, good).unwrap();
+
+    revoke(&path, "first");
+    until(401, &header);
+    assert_eq!(ask(&app, "", "basic").status, 401, "the last key's end opens no door");
+}
+
+#[test]
+fn what_watches_is_open_to_this_machine_and_to_keys_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let api = create(&path, "api", TaskType::Basic, &[Scope::Api]);
+    let monitor = create(&path, "monitor", TaskType::Basic, &[Scope::Monitor]);
+    let app = App::start(&[("keys.file", path.to_str().unwrap()), ("http.trusted_proxies", "127.0.0.1")]);
+    let get = |path: &str, headers: &str| send(&app, &format!("GET {path}"), headers, "");
+    let (api, monitor) = (format!("x-api-key: {api}\r\n"), format!("x-api-key: {monitor}\r\n"));
+    let far = |headers: &str| format!("x-forwarded-for: 203.0.113.9\r\n{headers}");
+
+    for path in ["/health", "/ping"] {
+        assert_eq!(get(path, &far("")).status, 200);
+    }
+    assert_eq!(get("/nothing", &far("")).status, 404);
+    assert_eq!(get("/internal/status", "").status, 200);
+    get("/internal/status", &far("")).error(401, "unauthorized");
+    get("/internal/status", &far(&api)).error(403, "forbidden");
+    assert_eq!(get("/internal/status", &far(&monitor)).status, 200);
+    // The exporter is away; what counts is that it was asked.
+    assert_eq!(get("/metrics", &far(&monitor)).status, 502);
+    get("/metrics", &far(&api)).error(403, "forbidden");
+    assert_eq!(get("/api/v1/health", "").status, 200);
+    get("/api/v1/health", &far("")).error(401, "unauthorized");
+    assert_eq!(get("/api/v1/health", &far(&api)).status, 200);
+    ask(&app, &monitor, "basic").error(403, "forbidden");
+}
