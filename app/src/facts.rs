@@ -11,6 +11,9 @@ use crate::telemetry::Recorder;
 
 /// Records an analysis: one event for each call, one more for each that failed, and one for the whole.
 pub fn record_analysis(recorder: &Recorder, report: &Report) {
+    if !recorder.is_on() {
+        return;
+    }
     for call in &report.calls {
         recorder.record(&Event::LlmRequest(llm_request(report, call)));
         if let Err(error) = &call.result {

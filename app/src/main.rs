@@ -10,7 +10,7 @@ use techsapo_app::config::{self, ConfigError, Settings};
 use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs;
 use techsapo_app::service::{self, StartError};
-use techsapo_app::telemetry::{Telemetry, TelemetryError, TelemetrySettings};
+use techsapo_app::telemetry::{Recorder, Telemetry, TelemetryError, TelemetrySettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Its figures are what `runtime` samples.
@@ -93,20 +93,32 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     let keys = service::keys(&settings)?;
     // The address first: an app that cannot serve leaves no journal behind.
     let listener = runtime.block_on(service::listen(settings.listen))?;
-    let telemetry = Telemetry::start(&telemetry_settings(&settings))?;
-    let served = runtime.block_on(service::serve(settings, listener, keys, telemetry.recorder(), stop));
+    let telemetry = start_telemetry(&settings)?;
+    let recorder = telemetry.as_ref().map_or_else(Recorder::off, Telemetry::recorder);
+    let served = runtime.block_on(service::serve(settings, listener, keys, recorder, stop));
     // Whatever could still state a fact ends before the facts are sent off.
     runtime.shutdown_timeout(STRAGGLERS);
-    telemetry.shutdown(deadline);
+    if let Some(telemetry) = telemetry {
+        telemetry.shutdown(deadline);
+    }
     tracing::info!("Stopped");
     Ok(served?)
 }
 
-fn telemetry_settings(settings: &Settings) -> TelemetrySettings {
-    TelemetrySettings {
+/// Journal and shipper, or nothing where they are switched off.
+fn start_telemetry(settings: &Settings) -> Result<Option<Telemetry>, TelemetryError> {
+    if !settings.telemetry.enabled {
+        tracing::warn!(
+            "Telemetry is OFF (telemetry.enabled = false): nothing that this instance does is measured, and events \
+             that an earlier run left in the journal stay there"
+        );
+        return Ok(None);
+    }
+    let settings = TelemetrySettings {
         journal_dir: settings.journal.dir.clone(),
         journal_bytes: settings.journal.max_bytes,
         redis_url: settings.redis.url.clone(),
         streams: settings.redis.streams.clone(),
-    }
+    };
+    Telemetry::start(&settings).map(Some)
 }

@@ -101,7 +101,7 @@ impl Sampler {
                 QueueLength { queue_name: QueueName::Analysis, length: self.admission.waiting() as u64 },
             ],
             breakers: self.breakers.sample(),
-            journal: Some(self.recorder.sample()),
+            journal: self.recorder.sample(),
             ..RuntimeSample::default()
         }
     }

@@ -107,12 +107,14 @@ pub async fn serve(
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let analyzer = Analyzer::new(simulated_providers(&settings.simulated), limits);
     keys.announce();
-    record_configuration(&recorder, &settings, &analyzer, &instance);
 
     // Dropped, and thereby stopped, when this function returns.
     let mut background = JoinSet::new();
-    background.spawn(sampler.clone().record_samples());
-    background.spawn(sampler.clone().record_lag());
+    if recorder.is_on() {
+        record_configuration(&recorder, &settings, &analyzer, &instance);
+        background.spawn(sampler.clone().record_samples());
+        background.spawn(sampler.clone().record_lag());
+    }
     background.spawn(health.clone().watch());
     background.spawn(redis.keep_connected());
     background.spawn(keys.clone().follow(recorder.clone()));

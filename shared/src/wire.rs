@@ -9,6 +9,8 @@
 //!
 //! For those who write a producer in another language, `docs/wire.md` tells all of it.
 
+use std::borrow::Cow;
+
 use crate::event::Event;
 
 /// The only version of the wire format so far.
@@ -207,18 +209,18 @@ impl<'a> Batch<'a> {
         Ok(Self { origin, count, data })
     }
 
-    /// The batch's fields, ready for `XADD`.
-    pub fn encode(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let number = |value: u64| value.to_string().into_bytes();
-        let mut fields = vec![(field::VERSION, VERSION.into())];
+    /// The batch's fields, ready for `XADD`. The events are not copied.
+    pub fn encode(&self) -> Vec<(&'static str, Cow<'a, [u8]>)> {
+        let number = |value: u64| Cow::Owned(value.to_string().into_bytes());
+        let mut fields = vec![(field::VERSION, Cow::Borrowed(VERSION.as_bytes()))];
         if let Some(origin) = self.origin {
-            fields.push((field::PRODUCER, origin.producer.into()));
+            fields.push((field::PRODUCER, Cow::Borrowed(origin.producer.as_bytes())));
             fields.push((field::FIRST_SEQ, number(origin.first_seq)));
             fields.push((field::OLDEST_SEQ, number(origin.oldest_seq)));
             fields.push((field::DROPPED, number(origin.dropped)));
         }
         fields.push((field::COUNT, number(self.count)));
-        fields.push((field::DATA, self.data.to_vec()));
+        fields.push((field::DATA, Cow::Borrowed(self.data)));
         fields
     }
 

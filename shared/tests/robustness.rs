@@ -232,7 +232,7 @@ proptest! {
             Origin { producer, first_seq: *first_seq, oldest_seq: *oldest_seq, dropped: *dropped }
         });
         let batch = Batch { origin, count: records.len() as u64, data: &data };
-        let fields: Fields = batch.encode().into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let fields: Fields = batch.encode().into_iter().map(|(name, value)| (name.into(), value.into_owned())).collect();
         prop_assert_eq!(decode(&fields), Some(batch));
         let decoded: Vec<_> = batch.lines().map(decode_line).collect();
         let expected: Vec<_> = records.into_iter().map(|record| Ok(record.map_or(Line::Lost, Line::Event))).collect();
@@ -297,7 +297,7 @@ proptest! {
         let data = records.iter().map(|record| line_of(record.as_ref())).collect::<Vec<_>>().join(&b'\n');
         let origin = Some(Origin { producer: "p", first_seq: 7, oldest_seq: 3, dropped: 0 });
         let batch = Batch { origin, count: records.len() as u64, data: &data };
-        let mut fields: Fields = batch.encode().into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let mut fields: Fields = batch.encode().into_iter().map(|(name, value)| (name.into(), value.into_owned())).collect();
         let place = field.index(fields.len());
         if missing {
             fields.remove(place);

@@ -118,6 +118,8 @@ pub const FRACTION: Format<u32> = Format::new("a number from 0 to 1, such as 0.0
 pub const USD: Format<u64> = Format::new("an amount above zero in USD, such as 2.33", |text| {
     nano_usd(text).filter(|&amount| amount > 0)
 });
+/// On or off.
+pub const SWITCH: Format<bool> = Format::new("true or false", |text| text.parse().ok());
 /// A log level.
 pub const LOG_LEVEL: Format<tracing::Level> = Format::new("error, warn, info, debug or trace", |text| {
     // By name only: the parser behind it would also take numbers.
@@ -220,6 +222,14 @@ mod tests {
         assert_eq!(DURATION.parse("0"), Some(Duration::ZERO));
         assert_eq!(DURATION.parse("30"), None);
         assert_eq!(TIMEOUT.parse("0s"), None);
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        assert_eq!((SWITCH.parse("true"), SWITCH.parse(" false ")), (Some(true), Some(false)));
+        for bad in ["", "yes", "0", "True", "off"] {
+            assert_eq!(SWITCH.parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -61,8 +61,9 @@ fn toml_value(text: &str, list: bool) -> String {
     }
     let numeric =
         text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && text.parse::<f64>().is_ok();
+    let bare = numeric || ["true", "false"].contains(&text);
     // A string of JSON is one of TOML too.
-    if numeric { text.to_owned() } else { serde_json::Value::String(hide_password(text)).to_string() }
+    if bare { text.to_owned() } else { serde_json::Value::String(hide_password(text)).to_string() }
 }
 
 /// Something wrong in one place.

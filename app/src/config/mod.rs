@@ -21,7 +21,7 @@ use crate::guard::address::Network;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
-    NAME, NETWORKS, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, TIMEOUT, USD,
+    NAME, NETWORKS, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, SWITCH, TIMEOUT, USD,
 };
 
 settings! {
@@ -47,6 +47,12 @@ settings! {
         redis_url: Option<String> = OTHER_REDIS_URL(""),
         /// How long one operation may take before a request goes on without it.
         timeout: Duration = TIMEOUT("100ms"),
+    }
+
+    /// Measuring.
+    telemetry: TelemetrySwitch {
+        /// Off, this instance writes no journal and sends no event: whatever it does is missing from the metrics.
+        enabled: bool = SWITCH("true"),
     }
 
     /// The journal, which holds events until the exporter has them for good.

@@ -29,6 +29,8 @@ const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
 #[serde(rename_all = "snake_case")]
 enum Condition {
     Up,
+    /// Switched off, and therefore no trouble.
+    Off,
     Degraded,
     Down,
 }
@@ -100,8 +102,12 @@ fn up_or_down(checked: Result<(), String>) -> (Condition, Option<String>) {
     }
 }
 
-/// The journal always takes part; it is in a bad way when it is nearly full.
-fn check_journal(sample: JournalSample) -> (Condition, Option<String>) {
+/// The journal always takes part, unless it is switched off; it is in a bad way when it is nearly full.
+fn check_journal(sample: Option<JournalSample>) -> (Condition, Option<String>) {
+    let Some(sample) = sample else {
+        let reason = "telemetry.enabled is false: nothing that this instance does is measured";
+        return (Condition::Off, Some(reason.to_owned()));
+    };
     let nearly_full = sample.used_bytes.saturating_mul(10) >= sample.capacity_bytes.saturating_mul(9);
     if nearly_full {
         (Condition::Degraded, Some("more than nine tenths full: is the exporter reading?".to_owned()))
@@ -136,15 +142,16 @@ pub(super) async fn basic(State(app): State<Arc<App>>) -> impl IntoResponse {
 /// The handler of `GET /api/v1/health`.
 pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
     let findings = app.health.findings().await;
-    let all_up = findings.values().all(|finding| finding.state == Condition::Up);
-    let journal = app.recorder.sample();
+    let well = findings.values().all(|finding| matches!(finding.state, Condition::Up | Condition::Off));
     let mut services = json!(findings);
-    services["journal"]["used_bytes"] = json!(journal.used_bytes);
-    services["journal"]["capacity_bytes"] = json!(journal.capacity_bytes);
-    services["journal"]["dropped_events"] = json!(journal.dropped);
-    services["journal"]["pending_events"] = json!(app.recorder.pending_events());
+    if let Some(journal) = app.recorder.sample() {
+        services["journal"]["used_bytes"] = json!(journal.used_bytes);
+        services["journal"]["capacity_bytes"] = json!(journal.capacity_bytes);
+        services["journal"]["dropped_events"] = json!(journal.dropped);
+        services["journal"]["pending_events"] = json!(app.recorder.pending_events());
+    }
     Json(json!({
-        "status": if all_up { "ok" } else { "degraded" },
+        "status": if well { "ok" } else { "degraded" },
         "version": env!("CARGO_PKG_VERSION"),
         "instance": app.sampler.instance(),
         "uptime_seconds": app.started.elapsed().as_secs(),

@@ -31,8 +31,12 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let received = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&received);
-    let request = request.map(|body| Body::new(Counted { body, counter }));
+    let request = if app.recorder.is_on() {
+        let counter = Arc::clone(&received);
+        request.map(|body| Body::new(Counted { body, counter }))
+    } else {
+        request
+    };
 
     let response = next.run(request).await;
     let fact = Fact {

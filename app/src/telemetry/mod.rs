@@ -3,6 +3,8 @@
 //! * [`journal`]: a memory-mapped ring file per run of the process.
 //! * [`shipper`]: a thread that carries records from the journals to Redis and frees what was acknowledged.
 //!
+//! Where telemetry is switched off there is neither, and a [`Recorder`] that records nothing ([`Recorder::off`]).
+//!
 //! What must hold: [`Recorder::record`] never waits for anything. A fact that was recorded survives `kill -9`, and is
 //! shipped again and again until the exporter has acknowledged it. A fact that could not be recorded is counted, and
 //! the count is shipped too.
@@ -81,8 +83,8 @@ impl Telemetry {
         if settings.streams.is_empty() {
             return Err(TelemetryError::NoStream);
         }
-        let recorder = Recorder::open(&settings.journal_dir, settings.journal_bytes)?;
-        let shipper = Shipper::new(Arc::clone(&recorder.journal), client, &settings.streams, pace);
+        let journal = Arc::new(Journal::open(&settings.journal_dir, settings.journal_bytes)?);
+        let shipper = Shipper::new(Arc::clone(&journal), client, &settings.streams, pace);
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         std::thread::Builder::new()
@@ -93,7 +95,7 @@ impl Telemetry {
                 drop(end);
             })
             .map_err(TelemetryError::Thread)?;
-        Ok(Self { recorder, stop, ended })
+        Ok(Self { recorder: Recorder { journal: Some(journal) }, stop, ended })
     }
 
     /// A handle to record facts with.
@@ -110,10 +112,11 @@ impl Telemetry {
     }
 }
 
-/// Records facts. Cheap to clone.
+/// Records facts, or nothing at all where telemetry is switched off. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    journal: Arc<Journal>,
+    /// Nothing where telemetry is switched off.
+    journal: Option<Arc<Journal>>,
 }
 
 impl Recorder {
@@ -122,26 +125,39 @@ impl Recorder {
     /// # Errors
     /// When the journal cannot be opened.
     pub fn open(folder: &Path, bytes: u64) -> Result<Self, JournalError> {
-        Ok(Self { journal: Arc::new(Journal::open(folder, bytes)?) })
+        Ok(Self { journal: Some(Arc::new(Journal::open(folder, bytes)?)) })
+    }
+
+    /// Records nothing: telemetry is switched off.
+    pub fn off() -> Self {
+        Self { journal: None }
+    }
+
+    /// Whether anything is recorded. Facts that cost something to put together need not be, otherwise.
+    pub fn is_on(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// Records a fact. Never waits; a fact that the journal has no room for is dropped and counted.
     pub fn record(&self, event: &Event<'_>) {
-        self.journal.append(event);
+        if let Some(journal) = &self.journal {
+            journal.append(event);
+        }
     }
 
-    /// Size, use and drops of the journal.
-    pub fn sample(&self) -> JournalSample {
-        self.journal.sample()
+    /// Size, use and drops of the journal, if there is one.
+    pub fn sample(&self) -> Option<JournalSample> {
+        self.journal.as_ref().map(|journal| journal.sample())
     }
 
     /// Facts that the exporter has not yet acknowledged.
     pub fn pending_events(&self) -> u64 {
-        self.journal.pending_events()
+        self.journal.as_ref().map_or(0, |journal| journal.pending_events())
     }
 
     /// What is in the journal, one line of JSON per fact, in the order of recording. For tests.
     pub fn pending_lines(&self) -> Vec<String> {
-        self.journal.files().iter().flat_map(|file| file.lines()).collect()
+        let files = self.journal.as_ref().map_or_else(Vec::new, |journal| journal.files());
+        files.iter().flat_map(|file| file.lines()).collect()
     }
 }

@@ -12,6 +12,7 @@ mod load;
 mod pipeline;
 mod report;
 mod scrape;
+mod telemetry;
 
 use report::Figure;
 
@@ -19,12 +20,13 @@ use report::Figure;
 type Benchmark = fn() -> Vec<Figure>;
 
 /// Every benchmark by its name.
-const BENCHMARKS: [(&str, Benchmark); 5] = [
+const BENCHMARKS: [(&str, Benchmark); 6] = [
     ("append", append::run),
     ("pipeline", pipeline::run),
     ("scrape", scrape::run),
     ("idle", idle::run),
     ("recover", pipeline::recover),
+    ("telemetry", telemetry::run),
 ];
 
 fn main() {

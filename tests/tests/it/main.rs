@@ -10,3 +10,4 @@ mod pipeline;
 mod replicas;
 mod start_script;
 mod store;
+mod telemetry_off;

@@ -259,7 +259,8 @@ impl App {
                     dropped,
                 };
                 let batch = Batch { origin: Some(origin), count: to.seq - from.seq, data: &lines };
-                questions.push_back(Question::Add(index, to, Rc::new(batch.encode())));
+                let fields = batch.encode().into_iter().map(|(name, value)| (name, value.into_owned()));
+                questions.push_back(Question::Add(index, to, Rc::new(fields.collect())));
                 from = to;
             }
         }

@@ -41,6 +41,8 @@ pub(super) const UNFINISHED_SUFFIX: &str = ".journal.new";
 const AHEAD: Range<u64> = (4 << 20)..(16 << 20);
 /// How much behind the tail stays in the resident set: the shipper reads it next.
 const BEHIND: u64 = 1 << 20;
+/// How much is taken out of the resident set at once: to do so interrupts the other cores.
+const RELEASE: u64 = 1 << 20;
 
 /// Why an earlier run's file is not drained.
 #[derive(Debug, thiserror::Error)]
@@ -396,9 +398,9 @@ impl RunFile {
     fn keep_residence(&self, end: u64) {
         let touched = self.touched.swap(u64::MAX, Ordering::Relaxed);
         let mut residence = self.residence();
-        let from = residence.released.min(touched);
-        let to = end.saturating_sub(BEHIND);
-        if from < to {
+        residence.released = residence.released.min(touched);
+        let (from, to) = (residence.released, end.saturating_sub(BEHIND));
+        if from + RELEASE <= to {
             self.bytes_of(from..to).into_iter().for_each(|bytes| self.mapping.release(bytes));
             residence.released = to;
         }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use redis::{Connection, FromRedisValue, Pipeline, RedisResult, Value, from_redis_value};
+use redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisResult, Value, from_redis_value};
 use techsapo_shared::wire::{Batch, EntryId, StreamKeys};
 
 /// Something to ask of Redis, or to tell it.
@@ -70,11 +70,15 @@ fn put(pipeline: &mut Pipeline, question: &Question<'_>) {
         }
         Question::Acknowledged(keys, producer) => pipeline.cmd("HGET").arg(&keys.acks).arg(producer),
         Question::Add(keys, batch) => {
-            pipeline.cmd("XADD").arg(&keys.stream).arg("*");
-            for (name, value) in batch.encode() {
-                pipeline.arg(name).arg(value);
+            let fields = batch.encode();
+            // With room for all of it, the batch is copied once and not again and again as the command grows.
+            let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let mut add = Cmd::with_capacity(3 + 2 * fields.len(), bytes + keys.stream.len() + "XADD*".len());
+            add.arg("XADD").arg(&keys.stream).arg("*");
+            for (name, value) in &fields {
+                add.arg(name).arg(value.as_ref());
             }
-            pipeline
+            pipeline.add_command(add)
         }
     };
 }

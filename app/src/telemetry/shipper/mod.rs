@@ -1,7 +1,8 @@
 //! Carries records from the journal to Redis, and frees what the exporter has acknowledged.
 //!
 //! One thread, one connection. It wakes every [`Pace::tick`], looks at memory, and talks to Redis only when there is
-//! something to send or to wait for. A round is one pipeline: first what is to be known (acknowledgements, the
+//! something to send or to wait for: at once when a batch is full, otherwise at most every [`Pace::poll`], for a round
+//! costs more than what it carries. A round is one pipeline: first what is to be known (acknowledgements, the
 //! stream's size), then the batches; its replies are settled before the next round. Whatever goes wrong, the thread
 //! drops the connection and begins again from what is acknowledged.
 //!
@@ -37,7 +38,7 @@ const ROUND_BYTES: usize = 1 << 20;
 pub struct Pace {
     /// How often it looks for something to send.
     pub tick: Duration,
-    /// How often it asks for acknowledgements while there is nothing to send.
+    /// How long a round waits after the one before while no batch is full, also to ask for acknowledgements alone.
     pub poll: Duration,
     /// How long nothing may be acknowledged before it looks for the reason.
     pub stall: Duration,
@@ -205,8 +206,10 @@ impl Shipper {
     }
 
     fn has_business(&self, now: Duration) -> bool {
-        let polls = now >= self.last_round + self.pace.poll;
-        self.sources.iter().any(|source| self.can_send(source) || (polls && source.pending()))
+        let due = now >= self.last_round + self.pace.poll;
+        self.sources
+            .iter()
+            .any(|source| self.has_full_batch(source) || (due && (self.can_send(source) || source.pending())))
     }
 
     /// Whether the next round may send something of this source. On a new connection it first has to ask.
@@ -247,8 +250,10 @@ impl Shipper {
             }
             let mut from = source.shipment.next();
             while room > 0 {
-                let mut lines = Vec::new();
-                let to = source.file.read(from, BATCH_BYTES.min(room), &mut lines);
+                let most = BATCH_BYTES.min(room);
+                let mut lines =
+                    Vec::with_capacity(most.min(source.file.end().pos.saturating_sub(from.pos) as usize));
+                let to = source.file.read(from, most, &mut lines);
                 if to == from {
                     break;
                 }

@@ -1,0 +1,227 @@
+//! What telemetry adds to a request's CPU time: two apps side by side, one with telemetry and one without, asked the same.
+//!
+//! Every question goes to both, one right after the other, and the order changes with every question: whatever else the
+//! machine does meets both alike, and what telemetry does between requests (shipping, acknowledgements, samples, the
+//! exporter's visits) is counted, too. Figures are medians over short windows and over several pairs of processes, for
+//! two runs of one program may differ by a per cent from nothing but their place in memory. `control` is the same
+//! measurement of two apps without telemetry: how far it may be off.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use techsapo_tests::{App, Exporter, RedisServer};
+
+use crate::cpu;
+use crate::report::Figure;
+
+/// Pairs of processes that are measured, each from a fresh start.
+const PAIRS: usize = 5;
+/// Windows of a pair, and how long one is.
+const WINDOWS: usize = 10;
+const WINDOW: Duration = Duration::from_secs(1);
+/// Questions that a pair is asked before anything is measured.
+const WARM_UP: usize = 500;
+/// A busy instance: the steady rate of questions to each app.
+const STEADY_PER_SECOND: u32 = 200;
+/// Callers that ask without a pause, so that the machine has no more to give.
+const CALLERS: usize = 4;
+/// Length of a question, about that of a page of text.
+const PROMPT_BYTES: usize = 2_000;
+
+/// Ratios and differences at a steady rate, which is what is promised, and with the machine saturated.
+pub(crate) fn run() -> Vec<Figure> {
+    let (mut steady, mut saturated) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        let redis = RedisServer::start();
+        let pair = Pair::start(&redis, true);
+        let exporter = Exporter::of(&redis).app(&pair.apps[0].url()).start();
+        steady.extend(pair.steady());
+        saturated.extend(pair.saturated());
+        pair.assert_counted(&exporter);
+    }
+    let redis = RedisServer::start();
+    let control: Vec<_> = (0..PAIRS).flat_map(|_| Pair::start(&redis, false).steady()).collect();
+    let ratio = |name, windows: &[Window], asked| Figure {
+        name,
+        value: median(windows.iter().map(|window| window.us[0] / window.us[1])),
+        unit: "ratio",
+        asked,
+    };
+    let us = |name, windows: &[Window], of: fn(&Window) -> f64| Figure {
+        name,
+        value: median(windows.iter().map(of)),
+        unit: "µs",
+        asked: "as little as can be",
+    };
+    vec![
+        ratio("app_telemetry_cpu_ratio", &steady, "≤ 1.01"),
+        us("app_telemetry_cpu_per_request", &steady, |window| window.us[0] - window.us[1]),
+        us("app_cpu_per_request_without_telemetry", &steady, |window| window.us[1]),
+        ratio("app_telemetry_cpu_ratio_control", &control, "1.00: two apps without telemetry"),
+        ratio("app_telemetry_cpu_ratio_saturated", &saturated, "as little as can be"),
+        us("app_telemetry_cpu_per_request_saturated", &saturated, |window| window.us[0] - window.us[1]),
+    ]
+}
+
+/// CPU time of a request at each app, in microseconds, over a window.
+struct Window {
+    us: [f64; 2],
+}
+
+/// Two apps: the first has telemetry (unless it is a control), the second has none.
+struct Pair {
+    apps: [App; 2],
+}
+
+impl Pair {
+    fn start(redis: &RedisServer, first_has_telemetry: bool) -> Self {
+        let app = |telemetry: bool| {
+            App::of(redis)
+                .set("TECHSAPO_TELEMETRY_ENABLED", if telemetry { "true" } else { "false" })
+                .set("TECHSAPO_SIMULATED_LATENCY", "0ms")
+                .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "0ms")
+                .start()
+        };
+        // Their order in time, too, should tell nothing.
+        let off = app(false);
+        let pair = Self { apps: [app(first_has_telemetry), off] };
+        let mut callers = pair.callers();
+        (0..WARM_UP).for_each(|number| callers.ask_both(number));
+        pair
+    }
+
+    fn callers(&self) -> Callers {
+        Callers(self.apps.each_ref().map(Caller::of))
+    }
+
+    fn cpu_seconds(&self) -> [f64; 2] {
+        self.apps.each_ref().map(|app| cpu::seconds_of(app.process.id()))
+    }
+
+    /// One caller who asks at an even pace.
+    fn steady(&self) -> Vec<Window> {
+        let mut callers = self.callers();
+        let pause = Duration::from_secs(1) / STEADY_PER_SECOND;
+        self.windows(|until| {
+            let mut asked = 0;
+            let begin = Instant::now();
+            while Instant::now() < until {
+                callers.ask_both(asked);
+                asked += 1;
+                thread::sleep((begin + pause * asked as u32).saturating_duration_since(Instant::now()));
+            }
+            asked
+        })
+    }
+
+    /// Several callers who never pause.
+    fn saturated(&self) -> Vec<Window> {
+        self.windows(|until| {
+            thread::scope(|scope| {
+                let ask = || {
+                    let mut callers = self.callers();
+                    let mut asked = 0;
+                    while Instant::now() < until {
+                        callers.ask_both(asked);
+                        asked += 1;
+                    }
+                    asked
+                };
+                let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(ask)).collect();
+                callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+            })
+        })
+    }
+
+    /// Measures windows, in each of which `ask` asks both apps until an instant and tells how often.
+    fn windows(&self, mut ask: impl FnMut(Instant) -> usize) -> Vec<Window> {
+        let window = |_| {
+            let before = self.cpu_seconds();
+            let asked = ask(Instant::now() + WINDOW);
+            let after = self.cpu_seconds();
+            Window { us: [0, 1].map(|app| (after[app] - before[app]) / asked as f64 * 1e6) }
+        };
+        (0..WINDOWS).map(window).collect()
+    }
+
+    /// Fails unless the exporter counted what the first app answered, and nothing else: it was telemetry that was measured.
+    fn assert_counted(mut self, exporter: &Exporter) {
+        assert!(self.apps.iter_mut().all(|app| app.sigterm().success()));
+        let logged = self.apps[0].process.log().matches("Wall-bounce analysis completed").count();
+        let counted =
+            |page: &techsapo_tests::Exposition| page.counter("techsapo_wallbounce_requests_total").total();
+        let page = exporter.scrape_until("every analysis is counted", |page| counted(page) >= logged as f64);
+        assert_eq!(
+            counted(&page),
+            logged as f64,
+            "analyses counted, and analyses that the app's log tells of"
+        );
+    }
+}
+
+/// A caller's connections to both apps of a pair.
+struct Callers([Caller; 2]);
+
+impl Callers {
+    fn ask_both(&mut self, number: usize) {
+        let [first, second] = &mut self.0;
+        let (first, second) = if number.is_multiple_of(2) { (first, second) } else { (second, first) };
+        first.ask();
+        second.ask();
+    }
+}
+
+/// A connection that is kept for many requests, and the request.
+struct Caller {
+    connection: BufReader<TcpStream>,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Caller {
+    fn of(app: &App) -> Self {
+        let url = app.url();
+        let address = url.strip_prefix("http://").unwrap();
+        let connection = TcpStream::connect(address).unwrap();
+        connection.set_nodelay(true).unwrap();
+        let prompt = "What does a lease protect, and from whom? ".repeat(PROMPT_BYTES / 42);
+        let body = json!({ "prompt": prompt, "task_type": "premium" }).to_string();
+        let request = format!(
+            "POST /api/v1/generate HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Self { connection: BufReader::new(connection), request: request.into_bytes(), answer: Vec::new() }
+    }
+
+    /// Sends the request and reads the answer to its end.
+    fn ask(&mut self) {
+        self.connection.get_mut().write_all(&self.request).unwrap();
+        let (mut line, mut length) = (String::new(), 0);
+        let mut ok = false;
+        loop {
+            line.clear();
+            self.connection.read_line(&mut line).unwrap();
+            ok |= line.starts_with("HTTP/1.1 200 ");
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse().unwrap();
+                }
+                None if line == "\r\n" => break,
+                _ => {}
+            }
+        }
+        self.answer.resize(length, 0);
+        self.connection.read_exact(&mut self.answer).unwrap();
+        assert!(ok, "{}", String::from_utf8_lossy(&self.answer));
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
