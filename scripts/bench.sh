@@ -17,6 +17,12 @@ Measures what measuring costs, as CPU time wherever it can be. Prints a line per
   ./scripts/bench.sh scrape            a page of 10 000 series, under load and at rest
   ./scripts/bench.sh idle              the exporter at 1 000 events a second (takes a minute)
   ./scripts/bench.sh recover           a start with a backlog of a million events
+  ./scripts/bench.sh telemetry         what telemetry adds to a request's CPU time in the app: one with it beside one
+                                       without it, asked the same (takes three minutes)
+  ./scripts/bench.sh peers             the same facts given to prom-client (npm) and netdata's statsd (Debian) and to
+                                       the exporter, and the ratios. They are installed if they are missing: prom-client
+                                       under target/, netdata as Debian's package, with no service of it started.
+                                       What cannot be installed is left out
   ./scripts/bench.sh --write …         also writes the figures into docs/performance.md
   ./scripts/bench.sh --help            this text
 
@@ -24,14 +30,36 @@ Let the machine do nothing else meanwhile: also CPU time grows when two threads 
 HELP
 }
 
+peers=no named=no
 for argument in "$@"; do
   case $argument in
     -h | --help)
       usage
       exit
       ;;
+    --*) ;;
+    peers) peers=yes named=yes ;;
+    *) named=yes ;;
   esac
 done
+
+# Everything is measured where nothing is named.
+[[ $named == yes ]] || peers=yes
+
+# want PROGRAM…: whether all of them are there, if need be after installing them. Failing to is no reason to end.
+want() {
+  (
+    trap end_install EXIT
+    install_missing "$TARGET_DIR/install.log" no "$@"
+  )
+}
+
+# prom-client, in the version that its lock file names, into $TECHSAPO_PEERS_DIR.
+install_prom_client() {
+  mkdir -p "$TECHSAPO_PEERS_DIR"
+  cp "$ROOT"/tests/benches/peers/package{,-lock}.json "$TECHSAPO_PEERS_DIR"
+  (cd "$TECHSAPO_PEERS_DIR" && npm ci --no-audit --no-fund --silent >>"$TARGET_DIR/install.log" 2>&1 </dev/null)
+}
 
 cd "$ROOT"
 require_cargo
@@ -39,6 +67,13 @@ TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
 mkdir -p "$TARGET_DIR"
 trap end_install EXIT
 install_missing "$TARGET_DIR/install.log" no cc make redis-server
+if [[ $peers == yes ]]; then
+  export TECHSAPO_PEERS_DIR=$TARGET_DIR/peers
+  { want node npm && install_prom_client; } ||
+    warn "prom-client cannot be installed and is left out (details: $TARGET_DIR/install.log)"
+  PATH=$PATH:/usr/sbin want netdata ||
+    warn "netdata cannot be installed and is left out (details: $TARGET_DIR/install.log)"
+fi
 note "building for release"
 cargo build --release --locked --quiet -p techsapo -p techsapo-exporter --bins
 TECHSAPO_BIN_DIR=$TARGET_DIR/release cargo bench --locked --quiet -p techsapo-tests --bench cost -- "$@"

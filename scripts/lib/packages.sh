@@ -26,6 +26,9 @@ declare -A PACKAGE_OF=(
   [mariadbd]=mariadb-server
   [python3]=python3
   [shellcheck]=shellcheck
+  [node]=nodejs
+  [npm]=npm
+  [netdata]=netdata-core
 )
 
 # The services that such a package would start at boot.
@@ -35,6 +38,7 @@ declare -A SERVICE_OF=(
   [prometheus-alertmanager]=prometheus-alertmanager
   [prometheus-node-exporter]=prometheus-node-exporter
   [mariadb-server]=mariadb
+  [netdata-core]=netdata
 )
 
 forbid_service_starts() {

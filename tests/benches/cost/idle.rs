@@ -12,7 +12,7 @@ use crate::{cpu, load};
 
 const SECONDS: u32 = 60;
 const EVENTS_PER_SECOND: usize = 1_000;
-/// Batches that arrive in a second: a shipper sends every 50 ms.
+/// Batches that arrive in a second: more often than an unhurried shipper sends.
 const BATCHES_PER_SECOND: usize = 20;
 
 /// Share of one core over a minute, and the largest resident set.

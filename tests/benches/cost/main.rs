@@ -9,24 +9,26 @@ mod append;
 mod cpu;
 mod idle;
 mod load;
+mod peers;
 mod pipeline;
 mod report;
 mod scrape;
 mod telemetry;
 
-use report::Figure;
+use report::{Figure, Table};
 
 /// What measures some figures.
 type Benchmark = fn() -> Vec<Figure>;
 
-/// Every benchmark by its name.
-const BENCHMARKS: [(&str, Benchmark); 6] = [
-    ("append", append::run),
-    ("pipeline", pipeline::run),
-    ("scrape", scrape::run),
-    ("idle", idle::run),
-    ("recover", pipeline::recover),
-    ("telemetry", telemetry::run),
+/// Every benchmark: its name, how it is run, and the table that its figures stand in.
+const BENCHMARKS: [(&str, Benchmark, Table); 7] = [
+    ("append", append::run, Table::Figures),
+    ("pipeline", pipeline::run, Table::Figures),
+    ("scrape", scrape::run, Table::Figures),
+    ("idle", idle::run, Table::Figures),
+    ("recover", pipeline::recover, Table::Figures),
+    ("telemetry", telemetry::run, Table::Figures),
+    ("peers", peers::run, Table::Peers),
 ];
 
 fn main() {
@@ -34,22 +36,19 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let write = arguments.iter().any(|argument| argument == "--write");
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let known = |name: &str| BENCHMARKS.iter().any(|(known, _)| *known == name);
+    let known = |name: &str| BENCHMARKS.iter().any(|(known, ..)| *known == name);
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
-        let names = BENCHMARKS.map(|(name, _)| name).join(", ");
+        let names = BENCHMARKS.map(|(name, ..)| name).join(", ");
         eprintln!("there is no benchmark {unknown}; there are {names}");
         std::process::exit(2);
     }
-    let mut figures = Vec::new();
-    for (name, run) in BENCHMARKS {
+    for (name, run, table) in BENCHMARKS {
         if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
-            for figure in run() {
-                println!("{figure}");
-                figures.push(figure);
+            let figures = run();
+            figures.iter().for_each(|figure| println!("{figure}"));
+            if write {
+                report::write(table, &figures);
             }
         }
-    }
-    if write {
-        report::write(&figures);
     }
 }

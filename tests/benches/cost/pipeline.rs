@@ -5,7 +5,8 @@ use techsapo_tests::{Exporter, RedisServer};
 use crate::report::Figure;
 use crate::{cpu, load};
 
-const BATCHED: usize = 3_000_000;
+/// Events of a run in batches.
+pub(crate) const BATCHED: usize = 3_000_000;
 const SINGLE: usize = 400_000;
 const BACKLOG: usize = 1_000_000;
 
@@ -38,7 +39,7 @@ pub(crate) fn recover() -> Vec<Figure> {
 }
 
 /// CPU seconds of a fresh exporter until all events are counted, durable and served.
-fn cpu_to_count(events: usize, per_entry: usize) -> f64 {
+pub(crate) fn cpu_to_count(events: usize, per_entry: usize) -> f64 {
     let redis = RedisServer::start();
     load::fill(&redis, 0, events, per_entry);
     let exporter = Exporter::of(&redis).start();

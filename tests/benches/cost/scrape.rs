@@ -44,15 +44,20 @@ fn samples(exporter: &Exporter) -> usize {
     exporter.get("/metrics").unwrap().text().lines().filter(|line| !line.starts_with('#')).count()
 }
 
+/// CPU seconds of a scrape while nothing else is to be done.
+pub(crate) fn cpu_at_rest(exporter: &Exporter) -> f64 {
+    let before = cpu::seconds_of(exporter.process.id());
+    (0..SCRAPES).for_each(|_| assert_eq!(exporter.get("/metrics").unwrap().status, 200));
+    (cpu::seconds_of(exporter.process.id()) - before) / SCRAPES as f64
+}
+
 /// Median time of a scrape by the clock, under full load; and its CPU time at rest.
 pub(crate) fn run() -> Vec<Figure> {
     let redis = RedisServer::start();
     let exporter = exporter_with_series(&redis);
     let address = format!("{}/metrics", exporter.url());
 
-    let before = cpu::seconds_of(exporter.process.id());
-    (0..SCRAPES).for_each(|_| assert_eq!(http::get(&address).unwrap().status, 200));
-    let at_rest = (cpu::seconds_of(exporter.process.id()) - before) / SCRAPES as f64;
+    let at_rest = cpu_at_rest(&exporter);
 
     let stop = AtomicBool::new(false);
     let mut times = Vec::new();

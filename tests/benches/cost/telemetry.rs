@@ -15,7 +15,7 @@ use serde_json::json;
 use techsapo_tests::{App, Exporter, RedisServer};
 
 use crate::cpu;
-use crate::report::Figure;
+use crate::report::{Figure, median};
 
 /// Pairs of processes that are measured, each from a fresh start.
 const PAIRS: usize = 5;
@@ -218,10 +218,4 @@ impl Caller {
         self.connection.read_exact(&mut self.answer).unwrap();
         assert!(ok, "{}", String::from_utf8_lossy(&self.answer));
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
