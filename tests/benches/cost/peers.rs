@@ -184,7 +184,8 @@ impl Netdata {
 
     /// What the counter of requests has grown by since the start: netdata keeps growth by the second.
     fn counted(web: u16) -> Option<f64> {
-        let query = "chart=statsd_llm.requests_counter&after=-600&points=1&group=sum&options=unaligned&format=json";
+        let query =
+            "chart=statsd_llm.requests_counter&after=-600&points=1&group=sum&options=unaligned&format=json";
         let answer = http::get(&format!("http://127.0.0.1:{web}/api/v1/data?{query}")).ok()?;
         if answer.status == 200 { answer.json()["data"][0][1].as_f64() } else { None }
     }
