@@ -1,4 +1,5 @@
-//! The exporter's four pages over plain hyper: `/metrics`, `/`, `/-/healthy`, `/-/ready`.
+//! The exporter's five pages over plain hyper: `/metrics`, `/live` (the key figures as JSON), `/`, `/-/healthy`,
+//! `/-/ready`.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -9,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, error, warn};
 
 use crate::checkpoint;
+use crate::live::live;
 use crate::own::Own;
 use crate::pipeline::{Served, Serving};
 use crate::render::{self, View, render};
@@ -64,6 +66,18 @@ impl Pages {
 
 type Page = Response<Full<Bytes>>;
 
+/// Path of the key figures.
+const LIVE: &str = "/live";
+
+/// A page that is made from the state.
+#[derive(Clone, Copy)]
+enum Figures {
+    /// All of them, in Prometheus' format.
+    Metrics { gzip: bool },
+    /// The key figures, as JSON.
+    Live,
+}
+
 /// Serves until `stop` ends, then lets open responses finish.
 pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
@@ -105,7 +119,7 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: impl Future<O
 
 async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, Infallible> {
     let path = request.uri().path();
-    let known = [&pages.telemetry_path, "/", "/-/healthy", "/-/ready"].contains(&path);
+    let known = [&pages.telemetry_path, LIVE, "/", "/-/healthy", "/-/ready"].contains(&path);
     if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut page = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
         page.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
@@ -113,16 +127,9 @@ async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, I
     }
     Ok(match path {
         _ if path == pages.telemetry_path => {
-            let gzip = accepts_gzip(&request);
-            // Decoding and writing a large state takes milliseconds: not on a thread that others wait for.
-            match tokio::task::spawn_blocking(move || metrics(&pages, gzip)).await {
-                Ok(page) => page,
-                Err(error) => {
-                    error!(%error, "the page could not be written");
-                    text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written; see the log\n")
-                }
-            }
+            from_state(pages.clone(), Figures::Metrics { gzip: accepts_gzip(&request) }).await
         }
+        LIVE => from_state(pages.clone(), Figures::Live).await,
         "/" => landing(&pages.telemetry_path),
         "/-/healthy" => text(StatusCode::OK, "healthy\n"),
         "/-/ready" => match pages.why_not_ready() {
@@ -136,8 +143,21 @@ async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, I
     })
 }
 
-fn metrics(pages: &Pages, gzip: bool) -> Page {
-    pages.own.scrapes.inc();
+/// Decoding and writing a large state takes milliseconds: not on a thread that others wait for.
+async fn from_state(pages: Arc<Pages>, figures: Figures) -> Page {
+    match tokio::task::spawn_blocking(move || write_figures(&pages, figures)).await {
+        Ok(page) => page,
+        Err(error) => {
+            error!(%error, "the page could not be written");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written; see the log\n")
+        }
+    }
+}
+
+fn write_figures(pages: &Pages, figures: Figures) -> Page {
+    if matches!(figures, Figures::Metrics { .. }) {
+        pages.own.scrapes.inc();
+    }
     let serving = pages.serving();
     let state = match serving.checkpoint.as_ref().map(|bytes| checkpoint::decode(bytes)).transpose() {
         Ok(state) => state,
@@ -150,16 +170,24 @@ fn metrics(pages: &Pages, gzip: bool) -> Page {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let samples = pages.latest.get();
     let own = pages.own.samples(now_ms);
-    let page =
-        render(&View { leader: serving.leader, state: state.as_ref(), samples: &samples, own: &own, now_ms });
-    let mut response =
-        Response::builder().header(CONTENT_TYPE, render::CONTENT_TYPE).header(VARY, "Accept-Encoding");
-    let mut body = page.into_bytes();
-    if gzip && let Ok(compressed) = compress(&body) {
-        body = compressed;
-        response = response.header(CONTENT_ENCODING, "gzip");
-    }
-    response.body(Full::from(body)).unwrap_or_default()
+    let view =
+        View { leader: serving.leader, state: state.as_ref(), samples: &samples, own: &own, now_ms };
+    let response = Response::builder();
+    let response = match figures {
+        Figures::Live => {
+            let response = response.header(CONTENT_TYPE, "application/json").header(CACHE_CONTROL, "no-store");
+            response.body(Full::from(live(&view)))
+        }
+        Figures::Metrics { gzip } => {
+            let response = response.header(CONTENT_TYPE, render::CONTENT_TYPE).header(VARY, "Accept-Encoding");
+            let page = render(&view).into_bytes();
+            match gzip.then(|| compress(&page)) {
+                Some(Ok(small)) => response.header(CONTENT_ENCODING, "gzip").body(Full::from(small)),
+                _ => response.body(Full::from(page)),
+            }
+        }
+    };
+    response.unwrap_or_default()
 }
 
 fn compress(page: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -195,7 +223,7 @@ fn landing(telemetry_path: &str) -> Page {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>TechSapo Exporter</title>\n\
          <h1>TechSapo Exporter</h1>\n<p>Version {version}</p>\n<ul>\n\
-         <li><a href=\"{telemetry_path}\">Metrics</a></li>\n\
+         <li><a href=\"{telemetry_path}\">Metrics</a></li>\n<li><a href=\"{LIVE}\">Key figures</a></li>\n\
          <li><a href=\"/-/healthy\">Healthy</a></li>\n<li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n</html>\n",
         version = env!("CARGO_PKG_VERSION"),
     );

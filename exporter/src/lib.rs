@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod gauges;
 pub mod http;
+pub mod live;
 pub mod own;
 pub mod pipeline;
 pub mod reader;
