@@ -13,6 +13,7 @@ pub mod logs;
 pub mod providers;
 pub mod runtime;
 pub mod service;
+pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod watch;

@@ -41,6 +41,17 @@ impl OpenConnections {
     }
 }
 
+/// Connections of each kind that callers have open.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    /// All of HTTP, those that carry a stream of events among them; a WebSocket has left them.
+    pub http: OpenConnections,
+    /// Streams of server-sent events.
+    pub sse: OpenConnections,
+    /// WebSockets.
+    pub websocket: OpenConnections,
+}
+
 /// One open connection, counted until it is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(Arc<AtomicU64>);
@@ -56,7 +67,7 @@ impl Drop for OpenConnection {
 pub struct Sampler {
     instance: Arc<str>,
     recorder: Recorder,
-    connections: OpenConnections,
+    connections: Connections,
     admission: Arc<Admission>,
     breakers: Breakers,
     redis: Redis,
@@ -67,7 +78,7 @@ impl Sampler {
     pub fn new(
         instance: &str,
         recorder: Recorder,
-        connections: OpenConnections,
+        connections: Connections,
         admission: Arc<Admission>,
         breakers: Breakers,
         redis: Redis,
@@ -91,8 +102,10 @@ impl Sampler {
             heap_total_bytes: heap.resident_bytes,
             heap_used_bytes: heap.allocated_bytes,
             connections: vec![
-                ConnectionCount { connection_type: ConnectionType::Http, open: self.connections.count() },
-                ConnectionCount { connection_type: ConnectionType::Redis, open: redis.open_connections },
+                count(ConnectionType::Http, self.connections.http.count()),
+                count(ConnectionType::Sse, self.connections.sse.count()),
+                count(ConnectionType::WebSocket, self.connections.websocket.count()),
+                count(ConnectionType::Redis, redis.open_connections),
             ],
             redis_pool_connections: Some(redis.open_connections),
             redis_consecutive_failures: Some(redis.consecutive_failures),
@@ -127,6 +140,10 @@ impl Sampler {
             }));
         }
     }
+}
+
+fn count(connection_type: ConnectionType, open: u64) -> ConnectionCount {
+    ConnectionCount { connection_type, open }
 }
 
 /// The allocator's figures.

@@ -17,10 +17,11 @@ use crate::config::{Settings, SimulatedSettings};
 use crate::guard::breaker::Breakers;
 use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
-use crate::http::{App, ExporterClient, HealthChecks, Pseudonyms, Server, router};
+use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Pseudonyms, Server, router};
 use crate::providers::Provider;
 use crate::providers::simulated::{Behaviour, NAMES, Simulated};
-use crate::runtime::{OpenConnections, Sampler};
+use crate::runtime::{Connections, Sampler};
+use crate::shutdown::Shutdown;
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -85,10 +86,11 @@ pub async fn serve(
     listener: TcpListener,
     keys: Keys,
     recorder: Recorder,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
     let instance = settings.instance.clone().unwrap_or_else(|| host_and_port(&listener));
-    let connections = OpenConnections::default();
+    let connections = Connections::default();
+    let shutdown = Shutdown::default();
     let admission =
         Arc::new(Admission::new(settings.limits.concurrent_analyses, settings.limits.queued_analyses));
     let breakers = Breakers::new(&instance, recorder.clone());
@@ -116,6 +118,8 @@ pub async fn serve(
         background.spawn(sampler.clone().record_lag());
     }
     background.spawn(health.clone().watch());
+    let live = LiveFigures::new(exporter.clone(), &settings.live, shutdown.clone());
+    background.spawn(live.clone().keep());
     background.spawn(redis.keep_connected());
     background.spawn(keys.clone().follow(recorder.clone()));
 
@@ -130,21 +134,30 @@ pub async fn serve(
         exporter,
         health,
         keys,
+        live,
+        connections: connections.clone(),
+        shutdown: shutdown.clone(),
         pseudonyms: Pseudonyms::default(),
         started: Instant::now(),
     });
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
-    let server = Server::new(listener, router(app), &limit_settings, connections.clone());
+    let server =
+        Server::new(listener, router(app), &limit_settings, connections.http.clone(), shutdown.clone());
     tracing::info!(instance, address, "Serving; the simulated providers answer");
-    let still_open = server.run(stop).await;
+    let beginning = shutdown.clone();
+    background.spawn(async move {
+        stop.await;
+        beginning.begin();
+    });
+    server.run().await;
     tracing::info!("Stopping: running requests may end");
     let drained = async {
-        still_open.shutdown().await;
+        shutdown.ended().await;
         admission.idle().await;
     };
     if tokio::time::timeout(deadline, drained).await.is_err() {
         tracing::warn!(
-            connections = connections.count(),
+            connections = connections.http.count(),
             "The shutdown deadline cut off what was still running"
         );
     }

@@ -5,6 +5,8 @@
 
 #[path = "http/access.rs"]
 mod access;
+#[path = "http/live.rs"]
+mod live;
 mod support;
 
 use std::io::{Read, Write};

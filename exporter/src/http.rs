@@ -170,16 +170,17 @@ fn write_figures(pages: &Pages, figures: Figures) -> Page {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let samples = pages.latest.get();
     let own = pages.own.samples(now_ms);
-    let view =
-        View { leader: serving.leader, state: state.as_ref(), samples: &samples, own: &own, now_ms };
+    let view = View { leader: serving.leader, state: state.as_ref(), samples: &samples, own: &own, now_ms };
     let response = Response::builder();
     let response = match figures {
         Figures::Live => {
-            let response = response.header(CONTENT_TYPE, "application/json").header(CACHE_CONTROL, "no-store");
+            let response =
+                response.header(CONTENT_TYPE, "application/json").header(CACHE_CONTROL, "no-store");
             response.body(Full::from(live(&view)))
         }
         Figures::Metrics { gzip } => {
-            let response = response.header(CONTENT_TYPE, render::CONTENT_TYPE).header(VARY, "Accept-Encoding");
+            let response =
+                response.header(CONTENT_TYPE, render::CONTENT_TYPE).header(VARY, "Accept-Encoding");
             let page = render(&view).into_bytes();
             match gzip.then(|| compress(&page)) {
                 Some(Ok(small)) => response.header(CONTENT_ENCODING, "gzip").body(Full::from(small)),

@@ -92,13 +92,23 @@ impl Sums<'_> {
     }
 
     fn told(self) -> Vec<Value> {
-        let names: Vec<_> =
-            self.family.labels.iter().map(|(name, _)| *name).filter(|name| self.keep.contains(name)).collect();
+        let names: Vec<_> = self
+            .family
+            .labels
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| self.keep.contains(name))
+            .collect();
         let tell = |(labels, (count, value)): (Vec<String>, (u64, f64))| {
-            let labels: Map<_, _> =
-                names.iter().map(|name| (*name).to_owned()).zip(labels.into_iter().map(Value::from)).collect();
+            let labels: Map<_, _> = names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(labels.into_iter().map(Value::from))
+                .collect();
             match self.family.kind {
-                Kind::Histogram(_) => (count > 0).then(|| json!({"labels": labels, "count": count, "sum": value})),
+                Kind::Histogram(_) => {
+                    (count > 0).then(|| json!({"labels": labels, "count": count, "sum": value}))
+                }
                 Kind::Counter => (value > 0.0).then(|| json!({"labels": labels, "value": value})),
                 Kind::Gauge => Some(json!({"labels": labels, "value": value})),
             }

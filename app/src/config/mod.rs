@@ -5,7 +5,8 @@
 //! Loading reports everything that is wrong at once, each with its place, the bad value and what would be right.
 //! The environment comes in as a map, so tests set none.
 //!
-//! To add a setting: add a row below, run `cargo test -p techsapo`, and copy what it says into `config/techsapo.toml`.
+//! To add a setting: add a row below and run `UPDATE_GENERATED=1 cargo test -p techsapo`, which writes
+//! `config/techsapo.toml`.
 
 mod declare;
 pub mod format;
@@ -81,6 +82,14 @@ settings! {
         trusted_proxies: Vec<Network> = NETWORKS(""),
     }
 
+    /// The live figures at `/api/v1/metrics/stream` and `/ws/metrics`.
+    live: LiveSettings {
+        /// Time between two looks at the exporter while somebody watches.
+        interval: Duration = TIMEOUT("2s"),
+        /// Watchers at once; more are refused with 503.
+        connections: usize = COUNT("256"),
+    }
+
     /// What one caller may take.
     limits: LimitSettings {
         /// Largest body of a request.
@@ -91,6 +100,8 @@ settings! {
         header_timeout: Duration = TIMEOUT("10s"),
         /// How long a request's body may take.
         body_timeout: Duration = TIMEOUT("15s"),
+        /// How long a caller may take nothing of what it is sent.
+        write_timeout: Duration = TIMEOUT("30s"),
         /// Connections open at once; more wait in the kernel's queue.
         connections: usize = COUNT("1024"),
         /// Analyses running at once.

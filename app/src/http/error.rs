@@ -128,6 +128,18 @@ impl ApiError {
         Self { retry_after_s: Some(1), ..Self::new(StatusCode::BAD_GATEWAY, "exporter_unavailable", message) }
     }
 
+    pub(super) fn too_many_watchers() -> Self {
+        let message = "too many watch the live figures already; try again in a moment";
+        Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", message) }
+    }
+
+    pub(super) fn not_a_websocket(reason: &str) -> Self {
+        let message = format!(
+            "this path speaks WebSocket: {reason}; GET /api/v1/metrics/stream tells the same over HTTP"
+        );
+        Self::new(StatusCode::UPGRADE_REQUIRED, "websocket_required", message)
+    }
+
     pub(super) fn internal() -> Self {
         let message = "something went wrong here; the log has more under this request's id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)

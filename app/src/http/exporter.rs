@@ -48,8 +48,17 @@ impl ExporterClient {
 
     /// Its page of metrics, whole: half a page would read as a fall of every figure in its other half.
     async fn page(&self, asked: &HeaderMap) -> Result<(HeaderMap, Bytes), String> {
+        self.whole("/metrics", asked).await
+    }
+
+    /// The body of one of its pages, plainly written.
+    pub(super) async fn body(&self, path: &str) -> Result<Bytes, String> {
+        self.whole(path, &HeaderMap::new()).await.map(|(_, body)| body)
+    }
+
+    async fn whole(&self, path: &str, asked: &HeaderMap) -> Result<(HeaderMap, Bytes), String> {
         let response =
-            axum::http::Response::<reqwest::Body>::from(self.get("/metrics", PAGE_TIMEOUT, asked).await?);
+            axum::http::Response::<reqwest::Body>::from(self.get(path, PAGE_TIMEOUT, asked).await?);
         let (parts, body) = response.into_parts();
         let page = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| error.to_string())?;
         Ok((parts.headers, page.to_bytes()))

@@ -10,6 +10,7 @@ mod exporter;
 mod form;
 mod generate;
 mod health;
+mod live;
 mod observe;
 mod request_id;
 mod server;
@@ -28,12 +29,14 @@ use techsapo_shared::labels::RouteKind;
 pub use exporter::ExporterClient;
 pub use generate::Pseudonyms;
 pub use health::HealthChecks;
+pub use live::LiveFigures;
 pub use server::Server;
 
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
 use crate::guard::keys::Keys;
-use crate::runtime::Sampler;
+use crate::runtime::{Connections, Sampler};
+use crate::shutdown::Shutdown;
 use crate::telemetry::Recorder;
 use error::ApiError;
 
@@ -55,6 +58,12 @@ pub struct App {
     pub health: HealthChecks,
     /// Knows who may ask.
     pub keys: Keys,
+    /// The key figures, for those who watch them.
+    pub live: LiveFigures,
+    /// What is open.
+    pub connections: Connections,
+    /// The end of the process.
+    pub shutdown: Shutdown,
     /// Names for users that tell nothing about them.
     pub pseudonyms: Pseudonyms,
     /// When this instance began.
@@ -67,6 +76,8 @@ const PROBES: [&str; 5] = ["/health", HEALTH, "/ping", MONITORING[0], MONITORING
 const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
 /// Tells how every service is.
 const HEALTH: &str = "/api/v1/health";
+/// Paths whose responses last as long as the caller likes.
+const STREAMS: [&str; 2] = ["/api/v1/metrics/stream", "/ws/metrics"];
 /// Where the API's paths begin.
 const API: &str = "/api/v1/";
 /// The route of a request that matched none.
@@ -77,6 +88,8 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/generate", post(generate::generate))
         .route(HEALTH, get(health::detail))
+        .route("/api/v1/metrics/stream", get(live::events))
+        .route("/ws/metrics", get(live::socket))
         .route("/health", get(health::basic))
         .route("/ping", get(async || "pong"))
         .route("/metrics", get(exporter::metrics))
@@ -93,6 +106,8 @@ pub fn router(app: Arc<App>) -> Router {
 fn route_kind(route: &str) -> RouteKind {
     if PROBES.contains(&route) {
         RouteKind::Probe
+    } else if STREAMS.contains(&route) {
+        RouteKind::Stream
     } else if route.starts_with(API) {
         RouteKind::Api
     } else {

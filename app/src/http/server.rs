@@ -1,84 +1,158 @@
-//! Owns the connections: accepts up to a limit, gives each a time to say what it wants, and ends them in order.
+//! Owns the connections: accepts up to a limit, gives each a time to say what it wants and to take what it is told,
+//! and ends them in order.
+//!
+//! HTTP/1.1 with upgrades, and HTTP/2 for those who begin with its preface (clear text, as a proxy in front speaks).
+//! Which of the two it is shows in a connection's first bytes; they are looked at, not taken.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1::Connection;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 
 use super::access::Peer;
 use crate::config::LimitSettings;
 use crate::runtime::OpenConnections;
+use crate::shutdown::Shutdown;
 
 /// How long to wait after the system refused a connection for want of something, such as file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
+/// How often a connection's first bytes are looked at while too few have come to tell.
+const GLANCE: Duration = Duration::from_millis(5);
+/// What a connection of HTTP/2 begins with, as far as no method of HTTP/1 does.
+const PREFACE: &[u8] = b"PRI ";
+/// Requests that one connection of HTTP/2 may have open at once.
+const MAX_STREAMS: u32 = 128;
+/// How often a silent peer of HTTP/2 is asked whether it is still there; and how long it may take to say so.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
 /// Serves a router on a listener.
 pub struct Server {
     listener: TcpListener,
-    router: Router,
-    http: hyper::server::conn::http1::Builder,
+    serving: Arc<Serving>,
     /// One permit for each connection that may still be opened.
     room: Arc<Semaphore>,
-    open: OpenConnections,
 }
 
+/// What every connection is served by.
+struct Serving {
+    router: Router,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    header_timeout: Duration,
+    write_timeout: Duration,
+    open: OpenConnections,
+    shutdown: Shutdown,
+}
+
+/// Why a connection broke off.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection whose peer must take what is written within a time.
+type Io = TokioIo<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>;
+
 impl Server {
-    /// A server that counts its connections in `open`.
-    pub fn new(listener: TcpListener, router: Router, limits: &LimitSettings, open: OpenConnections) -> Self {
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-        Self { listener, router, http, room: Arc::new(Semaphore::new(limits.connections)), open }
+    /// A server that counts its connections in `open` and ends them when `shutdown` begins.
+    pub fn new(
+        listener: TcpListener,
+        router: Router,
+        limits: &LimitSettings,
+        open: OpenConnections,
+        shutdown: Shutdown,
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .keep_alive_interval(KEEP_ALIVE.0)
+            .keep_alive_timeout(KEEP_ALIVE.1);
+        let serving = Serving {
+            router,
+            http1,
+            http2,
+            header_timeout: limits.header_timeout,
+            write_timeout: limits.write_timeout,
+            open,
+            shutdown,
+        };
+        Self { listener, serving: Arc::new(serving), room: Arc::new(Semaphore::new(limits.connections)) }
     }
 
-    /// Serves until `stop`. Returns the connections that are still open, to be ended in order.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> GracefulShutdown {
-        let connections = GracefulShutdown::new();
+    /// Serves until shutdown begins. The connections that are still open then are among its tasks.
+    pub async fn run(self) {
+        let begun = self.serving.shutdown.clone();
         tokio::select! {
-            () = self.accept(&connections) => {}
-            () = stop => {}
+            () = self.accept() => {}
+            () = begun.begun() => {}
         }
         // The listener goes with `self`: whoever connects from here on is refused at once and can go elsewhere.
-        connections
     }
 
-    async fn accept(&self, connections: &GracefulShutdown) {
+    async fn accept(&self) {
         loop {
             // Room first: beyond the limit, connections wait in the kernel's queue.
             let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
-            let (stream, peer) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    self.serving.shutdown.spawn(Arc::clone(&self.serving).serve(stream, peer, room));
+                }
                 Err(error) => {
                     tracing::warn!(reason = %error, "A connection could not be accepted");
                     tokio::time::sleep(BREATH).await;
-                    continue;
                 }
-            };
-            let open = self.open.opened();
-            let connection = connections.watch(self.serve(stream, peer));
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(reason = %error, "A connection broke off");
-                }
-                drop((open, room));
-            });
+            }
         }
     }
+}
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Connection<TokioIo<TcpStream>, FromPeer> {
+impl Serving {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, room: OwnedSemaphorePermit) {
+        let open = self.open.opened();
+        if let Err(error) = self.speak(stream, peer).await {
+            tracing::debug!(%peer, reason = %error, "A connection broke off");
+        }
+        drop((open, room));
+    }
+
+    async fn speak(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), Broken> {
         // Answers are small and whole: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let router = TowerToHyperService::new(self.router.clone());
-        self.http.serve_connection(TokioIo::new(stream), FromPeer { router, peer: Peer(peer.ip()) })
+        stream.set_nodelay(true)?;
+        let is_http2 = tokio::select! {
+            looked = tokio::time::timeout(self.header_timeout, begins_with_preface(&stream)) => looked??,
+            () = self.shutdown.begun() => return Ok(()),
+        };
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
+        let io: Io = TokioIo::new(Box::pin(stream));
+        let service =
+            FromPeer { router: TowerToHyperService::new(self.router.clone()), peer: Peer(peer.ip()) };
+        if is_http2 {
+            let mut connection = pin!(self.http2.serve_connection(io, service));
+            tokio::select! {
+                ended = connection.as_mut() => return Ok(ended?),
+                () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+            }
+            Ok(connection.await?)
+        } else {
+            let mut connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
+            tokio::select! {
+                ended = connection.as_mut() => return Ok(ended?),
+                () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+            }
+            Ok(connection.await?)
+        }
     }
 }
 
@@ -96,5 +170,18 @@ impl Service<Request<Incoming>> for FromPeer {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
         self.router.call(request)
+    }
+}
+
+/// Whether a connection's first bytes are those of HTTP/2. A connection that ends at once is of neither kind; HTTP/1
+/// will find that out.
+async fn begins_with_preface(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == PREFACE.len() || seen == 0 || !PREFACE.starts_with(&first[..seen]) {
+            return Ok(first == PREFACE);
+        }
+        tokio::time::sleep(GLANCE).await;
     }
 }

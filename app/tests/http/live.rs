@@ -1,0 +1,232 @@
+//! The live figures from outside: what watchers are told, how many there may be, and how they are parted from.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, WebSocket};
+
+use crate::support::App;
+
+/// An exporter that has nothing but key figures: how often it was asked, and `padding` bytes.
+struct FakeExporter {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl FakeExporter {
+    fn start(padding: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).unwrap_or(0);
+                if head[..read].starts_with(b"GET /live ") {
+                    let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
+                    let body = json!({"number": number, "padding": "x".repeat(padding)}).to_string();
+                    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length:";
+                    let _ = write!(stream, "{head} {}\r\n\r\n{body}", body.len());
+                }
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn app(&self, more: &[(&str, &str)]) -> App {
+        let url = format!("http://{}", self.address);
+        App::start(&[&[("exporter.url", url.as_str()), ("live.interval", "20ms")], more].concat())
+    }
+}
+
+/// A stream of server-sent events, past its head.
+struct Events(BufReader<TcpStream>);
+
+impl Events {
+    fn open(app: &App) -> Self {
+        let mut stream = app.connect();
+        stream.write_all(b"GET /api/v1/metrics/stream HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+        let mut events = Self(BufReader::new(stream));
+        let head = std::iter::from_fn(|| Some(events.line()).filter(|line| !line.is_empty()));
+        let head = head.collect::<Vec<_>>().join("\n").to_lowercase();
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains("content-type: text/event-stream") && head.contains("cache-control: no-cache"));
+        events
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The next message; nothing at the stream's end.
+    fn next(&mut self) -> Option<Value> {
+        // Far more lines than stand between two messages: chunk sizes, empty ones, comments, the time to reconnect.
+        for _ in 0..100 {
+            let line = self.line();
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+            if line == "0" {
+                return None;
+            }
+        }
+        panic!("a hundred lines and no message");
+    }
+}
+
+fn websocket(app: &App) -> WebSocket<TcpStream> {
+    tungstenite::client("ws://test/ws/metrics", app.connect()).unwrap().0
+}
+
+/// The next message's JSON.
+fn text(socket: &mut WebSocket<TcpStream>) -> Value {
+    match socket.read().unwrap() {
+        Message::Text(text) => serde_json::from_str(&text).unwrap(),
+        other => panic!("not a text: {other:?}"),
+    }
+}
+
+fn open(app: &App, kind: &str) -> u64 {
+    let status = app.get("/internal/status").json();
+    let counts = status["runtime_sample"]["connections"].as_array().unwrap().clone();
+    counts.iter().find(|count| count["connection_type"] == kind).unwrap()["open"].as_u64().unwrap()
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn every_watcher_is_told_the_same_and_the_exporter_is_asked_once() {
+    let exporter = FakeExporter::start(0);
+    let app = exporter.app(&[]);
+    let (mut first, mut second, mut socket) = (Events::open(&app), Events::open(&app), websocket(&app));
+    for _ in 0..5 {
+        for message in [first.next().unwrap(), second.next().unwrap(), text(&mut socket)] {
+            assert_eq!(message["type"], "metrics");
+            assert!(
+                message["data"]["number"].as_u64() <= Some(exporter.asked.load(Ordering::Relaxed) as u64)
+            );
+        }
+    }
+    assert_eq!((open(&app, "sse"), open(&app, "websocket")), (2, 1));
+    drop((first, second, socket));
+    eventually("all have left", || open(&app, "sse") + open(&app, "websocket") == 0);
+    // One more round may have been under way.
+    let asked = exporter.asked.load(Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(exporter.asked.load(Ordering::Relaxed) <= asked + 1, "nobody watches, nobody asks");
+    // And a stream is in the requests, of its own kind.
+    eventually("the streams are recorded", || {
+        app.events("http_request").iter().filter(|event| event["route_kind"] == "stream").count() == 3
+    });
+}
+
+#[test]
+fn an_exporter_that_is_away_is_told_and_found_again() {
+    let app = App::start(&[("live.interval", "20ms")]);
+    let message = Events::open(&app).next().unwrap();
+    assert_eq!(message["type"], "unavailable");
+    assert!(message["data"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{message}");
+}
+
+#[test]
+fn more_watchers_than_there_is_room_for_are_refused() {
+    let exporter = FakeExporter::start(0);
+    let app = exporter.app(&[("live.connections", "1")]);
+    let mut events = Events::open(&app);
+    events.next().unwrap();
+    let refused = app.get("/api/v1/metrics/stream");
+    refused.error(503, "too_many_watchers");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(events);
+    eventually("the place is free", || open(&app, "sse") == 0);
+    Events::open(&app).next().unwrap();
+}
+
+#[test]
+fn a_websocket_answers_signs_of_life_and_takes_nothing_large() {
+    let exporter = FakeExporter::start(0);
+    let app = exporter.app(&[]);
+    let mut socket = websocket(&app);
+    socket.send(Message::Ping("there?".into())).unwrap();
+    let mut answered = false;
+    for _ in 0..100 {
+        if socket.read().unwrap() == Message::Pong("there?".into()) {
+            answered = true;
+            break;
+        }
+    }
+    assert!(answered);
+    socket.send(Message::Text("x".repeat(100_000).into())).unwrap();
+    let ended = (0..1_000).any(|_| socket.read().is_err());
+    assert!(ended, "it took a message of 100 000 bytes");
+    app.get("/ws/metrics").error(426, "websocket_required");
+}
+
+#[test]
+fn stopping_parts_from_all_who_watch() {
+    let exporter = FakeExporter::start(0);
+    let mut app = exporter.app(&[]);
+    let (mut events, mut socket) = (Events::open(&app), websocket(&app));
+    (events.next().unwrap(), text(&mut socket));
+    app.stop();
+    while events.next().is_some() {}
+    let farewell = (0..1_000).find_map(|_| match socket.read() {
+        Ok(Message::Close(frame)) => Some(frame.map(|frame| frame.code)),
+        Ok(_) => None,
+        Err(error) => panic!("no farewell: {error}"),
+    });
+    assert_eq!(farewell, Some(Some(CloseCode::Away)));
+}
+
+#[test]
+fn who_takes_nothing_loses_the_connection() {
+    // Messages of 4 MB fill whatever the kernel keeps for a connection.
+    let exporter = FakeExporter::start(4 << 20);
+    let app = exporter.app(&[("limits.write_timeout", "300ms")]);
+    let mut lazy = app.connect();
+    lazy.write_all(b"GET /api/v1/metrics/stream HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    eventually("the stream stands", || open(&app, "sse") == 1);
+    eventually("the stream is cut", || open(&app, "sse") == 0);
+}
+
+#[test]
+fn http2_is_spoken_with_those_who_begin_with_it() {
+    let app = App::start(&[]);
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let address = app.connect().peer_addr().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let response = runtime.block_on(async {
+        let body = json!({"prompt": "How do I roll out a change safely?", "task_type": "basic"});
+        let request = client.post(format!("http://{address}/api/v1/generate"));
+        request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap()
+    });
+    assert_eq!((response.version(), response.status()), (reqwest::Version::HTTP_2, reqwest::StatusCode::OK));
+}
+
+#[test]
+fn a_connection_that_never_says_what_it_wants_is_ended() {
+    let app = App::start(&[("limits.header_timeout", "200ms")]);
+    for beginning in [&b""[..], b"P", b"PRI", b"GET / HTTP/1.1\r\nhost"] {
+        let mut stream = app.connect();
+        stream.write_all(beginning).unwrap();
+        let mut told = Vec::new();
+        // Ended in order or broken off; a read that waits for ever has found a hang.
+        if let Err(error) = stream.read_to_end(&mut told) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{beginning:?}");
+        }
+    }
+}
