@@ -377,7 +377,8 @@ fn an_instance_says_what_it_is_and_what_it_holds() {
     assert_eq!(sample["app_instance"], "under-test");
     assert!(sample["resident_bytes"].as_u64().unwrap() > 1 << 20);
     let connections = json!([
-        {"connection_type": "http", "open": 1}, {"connection_type": "redis", "open": 0},
+        {"connection_type": "http", "open": 1}, {"connection_type": "sse", "open": 0},
+        {"connection_type": "websocket", "open": 0}, {"connection_type": "redis", "open": 0},
     ]);
     assert_eq!(sample["connections"], connections);
     assert!(sample["journal"]["capacity_bytes"].as_u64().unwrap() > 0);

@@ -181,7 +181,8 @@ fn stopping_parts_from_all_who_watch() {
     let exporter = FakeExporter::start(0);
     let mut app = exporter.app(&[]);
     let (mut events, mut socket) = (Events::open(&app), websocket(&app));
-    (events.next().unwrap(), text(&mut socket));
+    events.next().unwrap();
+    text(&mut socket);
     app.stop();
     while events.next().is_some() {}
     let farewell = (0..1_000).find_map(|_| match socket.read() {
