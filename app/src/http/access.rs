@@ -5,7 +5,7 @@
 //! | `/health`, `/ping`, whatever is no route | everybody |
 //! | `/metrics`, `/internal/status` | this machine, and keys with the scope `monitor` |
 //! | `/api/v1/health` | this machine, and every key |
-//! | the rest of `/api/v1/` | keys with the scope `api`; as long as no key was made and the app listens on loopback, everybody |
+//! | the rest of `/api/v1/`, `/ws/metrics` | keys with the scope `api`; as long as no key was made and the app listens on loopback, everybody |
 //!
 //! What must hold: who is refused learns only that a valid key is needed, or that theirs does not open this; why is for
 //! the measurements alone. A key is never logged. Every attempt is one `auth_attempt` fact.
@@ -22,7 +22,7 @@ use techsapo_shared::event::{AuthAttempt, Event};
 use techsapo_shared::labels::{AuthFailureReason, AuthMethod, AuthStatus};
 
 use super::error::ApiError;
-use super::{API, App, HEALTH, MONITORING, UNMATCHED};
+use super::{API, App, HEALTH, MONITORING, SOCKET, UNMATCHED};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
@@ -118,7 +118,7 @@ impl Access {
             Self::Monitoring
         } else if route == HEALTH {
             Self::Health
-        } else if route.starts_with(API) {
+        } else if route.starts_with(API) || route == SOCKET {
             Self::Api
         } else {
             Self::Open

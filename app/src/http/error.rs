@@ -130,7 +130,10 @@ impl ApiError {
 
     pub(super) fn too_many_watchers() -> Self {
         let message = "too many watch the live figures already; try again in a moment";
-        Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", message) }
+        Self {
+            retry_after_s: Some(1),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", message)
+        }
     }
 
     pub(super) fn not_a_websocket(reason: &str) -> Self {

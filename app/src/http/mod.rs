@@ -77,7 +77,9 @@ const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
 /// Tells how every service is.
 const HEALTH: &str = "/api/v1/health";
 /// Paths whose responses last as long as the caller likes.
-const STREAMS: [&str; 2] = ["/api/v1/metrics/stream", "/ws/metrics"];
+const STREAMS: [&str; 2] = ["/api/v1/metrics/stream", SOCKET];
+/// The live figures by WebSocket.
+const SOCKET: &str = "/ws/metrics";
 /// Where the API's paths begin.
 const API: &str = "/api/v1/";
 /// The route of a request that matched none.
@@ -89,7 +91,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/generate", post(generate::generate))
         .route(HEALTH, get(health::detail))
         .route("/api/v1/metrics/stream", get(live::events))
-        .route("/ws/metrics", get(live::socket))
+        .route(SOCKET, get(live::socket))
         .route("/health", get(health::basic))
         .route("/ping", get(async || "pong"))
         .route("/metrics", get(exporter::metrics))
