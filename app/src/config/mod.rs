@@ -74,6 +74,8 @@ settings! {
     keys: KeySettings {
         /// File of the keys. Changes take effect at once.
         file: PathBuf = PATH("data/keys.toml"),
+        /// How long a browser's session lasts before its page shows the key again.
+        session: Duration = TIMEOUT("15m"),
     }
 
     /// How requests reach the app.

@@ -39,6 +39,11 @@ impl Caller {
         Self { key: None, client }
     }
 
+    /// The key that was shown, or that the session is of.
+    pub fn key(&self) -> Option<&KeyRecord> {
+        self.key.as_deref()
+    }
+
     /// What the key is called.
     pub fn name(&self) -> &str {
         self.key.as_ref().map_or(ANONYMOUS, |key| &key.name)

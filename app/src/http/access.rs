@@ -8,7 +8,8 @@
 //! | the rest of `/api/v1/`, `/ws/metrics` | keys with the scope `api`; as long as no key was made and the app listens on loopback, everybody |
 //!
 //! What must hold: who is refused learns only that a valid key is needed, or that theirs does not open this; why is for
-//! the measurements alone. A key is never logged. Every attempt is one `auth_attempt` fact.
+//! the measurements alone. What a browser sends by itself (nothing, or a session's cookie) is not taken from another
+//! site's page. A key is never logged. Every attempt is one `auth_attempt` fact.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,11 +23,12 @@ use techsapo_shared::event::{AuthAttempt, Event};
 use techsapo_shared::labels::{AuthFailureReason, AuthMethod, AuthStatus};
 
 use super::error::ApiError;
-use super::{API, App, HEALTH, MONITORING, SOCKET, UNMATCHED};
+use super::{API, App, HEALTH, MONITORING, STREAMS, UNMATCHED};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
 use crate::guard::keys::ring::{KeyRing, Scope};
+use crate::guard::keys::session::ShownSession;
 use crate::guard::keys::token::Shown;
 use crate::telemetry::Recorder;
 
@@ -39,6 +41,11 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
+/// Tells where a request of a browser comes from.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The cookie that bears a session.
+pub(super) const COOKIE: &str = "techsapo_session";
+
 /// The layer.
 pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -47,11 +54,16 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
     if access == Access::Open || (access.is_open_to_local() && client.is_local) {
         return next.run(request).await;
     }
-    let credential = Credential::of(request.headers());
+    let credential = Credential::of(request.headers(), access);
     let attempt = Attempt::new(&app.recorder, credential.method());
     let ring = app.keys.ring();
     let anonymous_may = ring.is_empty() && app.settings.listen.ip().is_loopback();
-    match decide(&credential, &ring, access, anonymous_may, client) {
+    let decided = if credential.comes_by_itself() && is_cross_site(request.headers()) {
+        Err(AuthFailureReason::Forbidden)
+    } else {
+        decide(&credential, &ring, access, anonymous_may, client)
+    };
+    match decided {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             drop(ring);
@@ -80,13 +92,19 @@ fn decide(
     anonymous_may: bool,
     client: Client,
 ) -> Result<Caller, AuthFailureReason> {
-    let shown = match credential {
+    let now = Timestamp::now();
+    let malformed = |_| AuthFailureReason::Malformed;
+    let key = match credential {
         Credential::None if anonymous_may => return Ok(Caller::anonymous(client)),
         Credential::None => return Err(AuthFailureReason::Missing),
         Credential::Unreadable(_) => return Err(AuthFailureReason::Malformed),
-        Credential::Key(_, text) => Shown::parse(text).map_err(|_| AuthFailureReason::Malformed)?,
+        Credential::Key(_, text) => ring.find(&Shown::parse(text).map_err(malformed)?, now)?,
+        // A cookie left over from a time with keys is no reason to turn anybody away who needs none.
+        Credential::Session(_) if anonymous_may => return Ok(Caller::anonymous(client)),
+        Credential::Session(text) => {
+            ring.find_session(&ShownSession::parse(text).map_err(malformed)?, now)?
+        }
     };
-    let key = ring.find(&shown, Timestamp::now())?;
     if access.is_open_to(&key.scopes) {
         Ok(Caller::with_key(Arc::clone(key), client))
     } else {
@@ -110,6 +128,8 @@ enum Access {
     Monitoring,
     Health,
     Api,
+    /// As `Api`; also taken by a session, for a browser cannot send a header there.
+    Stream,
 }
 
 impl Access {
@@ -118,7 +138,9 @@ impl Access {
             Self::Monitoring
         } else if route == HEALTH {
             Self::Health
-        } else if route.starts_with(API) || route == SOCKET {
+        } else if STREAMS.contains(&route) {
+            Self::Stream
+        } else if route.starts_with(API) {
             Self::Api
         } else {
             Self::Open
@@ -126,14 +148,18 @@ impl Access {
     }
 
     fn is_open_to_local(self) -> bool {
-        self != Self::Api
+        matches!(self, Self::Open | Self::Monitoring | Self::Health)
+    }
+
+    fn takes_sessions(self) -> bool {
+        matches!(self, Self::Health | Self::Stream)
     }
 
     fn is_open_to(self, scopes: &[Scope]) -> bool {
         match self {
             Self::Open | Self::Health => true,
             Self::Monitoring => scopes.contains(&Scope::Monitor),
-            Self::Api => scopes.contains(&Scope::Api),
+            Self::Api | Self::Stream => scopes.contains(&Scope::Api),
         }
     }
 }
@@ -142,12 +168,14 @@ impl Access {
 enum Credential<'a> {
     None,
     Key(AuthMethod, &'a str),
+    Session(&'a str),
     Unreadable(AuthMethod),
 }
 
 impl<'a> Credential<'a> {
-    /// `Authorization: Bearer …`, else `X-API-Key: …`. Another scheme is somebody else's: a proxy's, perhaps.
-    fn of(headers: &'a HeaderMap) -> Self {
+    /// `Authorization: Bearer …`, else `X-API-Key: …`, else the cookie where it is taken. Another scheme is somebody
+    /// else's: a proxy's, perhaps.
+    fn of(headers: &'a HeaderMap, access: Access) -> Self {
         let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or(""));
         let bearer = authorization.and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
@@ -159,16 +187,42 @@ impl<'a> Credential<'a> {
         match headers.get(X_API_KEY).map(|value| value.to_str().unwrap_or("")) {
             Some(token) => Self::Key(AuthMethod::ApiKey, token.trim()),
             None if authorization.is_some() => Self::Unreadable(AuthMethod::Bearer),
-            None => Self::None,
+            None => match cookie(headers) {
+                Some(session) if access.takes_sessions() => Self::Session(session),
+                _ => Self::None,
+            },
         }
+    }
+
+    /// Whether a browser sends it with whatever a page of another site asks for.
+    fn comes_by_itself(&self) -> bool {
+        matches!(self, Self::None | Self::Session(_))
     }
 
     fn method(&self) -> AuthMethod {
         match self {
             Self::None => AuthMethod::None,
+            Self::Session(_) => AuthMethod::Cookie,
             Self::Key(method, _) | Self::Unreadable(method) => *method,
         }
     }
+}
+
+/// The session's cookie.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// Whether a page of another site made a browser send this. Who is no browser says nothing of the kind.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    origin != headers.get(header::HOST).and_then(|host| host.to_str().ok())
 }
 
 /// One attempt to be let in: a fact, stated when it is over. A caller who goes away had been let in.
@@ -208,7 +262,7 @@ mod tests {
     fn shown(headers: &[(HeaderName, &'static str)]) -> (AuthMethod, Option<String>) {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
         let headers = HeaderMap::from_iter(headers);
-        let credential = Credential::of(&headers);
+        let credential = Credential::of(&headers, Access::Stream);
         let text = if let Credential::Key(_, text) = credential { Some(text.to_owned()) } else { None };
         (credential.method(), text)
     }
@@ -227,6 +281,34 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_taken_where_no_header_can_be_sent() {
+        let headers = HeaderMap::from_iter([(
+            header::COOKIE,
+            HeaderValue::from_static("a=b; techsapo_session=s; c=d"),
+        )]);
+        for (access, taken) in [(Access::Stream, true), (Access::Health, true), (Access::Api, false)] {
+            let credential = Credential::of(&headers, access);
+            assert_eq!(matches!(credential, Credential::Session("s")), taken, "{access:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_told_from_ours_and_from_no_browser() {
+        let cross = |headers: &[(HeaderName, &'static str)]| {
+            let pairs = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            is_cross_site(&HeaderMap::from_iter(pairs))
+        };
+        let (site, origin, host) = (SEC_FETCH_SITE, header::ORIGIN, (header::HOST, "here:4000"));
+        assert!(!cross(&[]));
+        assert!(!cross(&[(site.clone(), "same-origin")]) && !cross(&[(site.clone(), "none")]));
+        assert!(cross(&[(site.clone(), "cross-site")]) && cross(&[(site, "same-site")]));
+        assert!(!cross(&[(origin.clone(), "http://here:4000"), host.clone()]));
+        assert!(cross(&[(origin.clone(), "http://there"), host.clone()]));
+        assert!(cross(&[(origin.clone(), "null"), host.clone()]));
+        assert!(cross(&[(origin, "http://here:3000"), host]));
+    }
+
+    #[test]
     fn every_route_is_open_to_whom_it_should_be() {
         for (route, access) in [
             ("/health", Access::Open),
@@ -236,6 +318,8 @@ mod tests {
             ("/internal/status", Access::Monitoring),
             ("/api/v1/health", Access::Health),
             ("/api/v1/generate", Access::Api),
+            ("/api/v1/metrics/stream", Access::Stream),
+            ("/ws/metrics", Access::Stream),
         ] {
             assert_eq!(Access::of(route), access, "{route}");
         }

@@ -14,6 +14,7 @@ mod live;
 mod observe;
 mod request_id;
 mod server;
+mod session;
 mod wire;
 
 use std::sync::Arc;
@@ -90,6 +91,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/generate", post(generate::generate))
         .route(HEALTH, get(health::detail))
+        .route("/api/v1/session", post(session::begin).delete(session::end))
         .route("/api/v1/metrics/stream", get(live::events))
         .route(SOCKET, get(live::socket))
         .route("/health", get(health::basic))

@@ -58,6 +58,47 @@ fn attempt(status: &str, method: &str, reason: Option<&str>) -> (String, String,
 }
 
 #[test]
+fn a_browser_changes_its_key_for_a_cookie_that_opens_streams_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let key = create(&path, "page", TaskType::Premium, &[Scope::Api]);
+    let app = App::start(&[("keys.file", path.to_str().unwrap())]);
+    let begun =
+        send(&app, "POST /api/v1/session", &format!("x-api-key: {key}\r\nx-forwarded-proto: https\r\n"), "");
+    assert_eq!((begun.status, &begun.json()["tier"]), (200, &json!("premium")), "{begun:?}");
+    let cookie = begun.header("set-cookie").unwrap().to_owned();
+    for part in ["HttpOnly", "SameSite=Strict", "Max-Age=900", "Secure"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let cookie = format!("cookie: {}\r\n", cookie.split_once(';').unwrap().0);
+    // 426: let in, and then told that this is no WebSocket.
+    let socket = |headers: &str| send(&app, "GET /ws/metrics", headers, "").status;
+    assert_eq!(socket(&cookie), 426);
+    assert_eq!(socket(&format!("{cookie}origin: http://test\r\n")), 426);
+    assert_eq!(socket(&format!("{cookie}origin: http://elsewhere\r\n")), 403);
+    assert_eq!(socket(""), 401);
+    assert_eq!(ask(&app, &cookie, "basic").status, 401);
+    assert_eq!(send(&app, "POST /api/v1/session", &cookie, "").status, 401, "no session lives for ever");
+    revoke(&path, "page");
+    let deadline = Instant::now() + LONG;
+    while socket(&cookie) != 401 {
+        assert!(Instant::now() < deadline, "the session outlived its key");
+    }
+    assert!(attempts(&app).contains(&attempt("failure", "cookie", Some("revoked"))));
+}
+
+#[test]
+fn who_needs_no_key_is_still_not_led_by_another_site() {
+    let app = App::start(&[]);
+    assert_eq!(ask(&app, "origin: http://elsewhere\r\n", "basic").status, 403);
+    assert_eq!(ask(&app, "sec-fetch-site: same-origin\r\n", "basic").status, 200);
+    let begun = send(&app, "POST /api/v1/session", "", "");
+    assert_eq!((begun.status, begun.header("set-cookie")), (200, None));
+    let ended = send(&app, "DELETE /api/v1/session", "", "");
+    assert!(ended.status == 204 && ended.header("set-cookie").unwrap().contains("Max-Age=0"));
+}
+
+#[test]
 fn a_key_lets_in_and_its_plan_bounds_what_it_may_ask() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.toml");

@@ -9,6 +9,7 @@
 
 pub mod file;
 pub mod ring;
+pub mod session;
 pub mod token;
 
 use std::borrow::Cow;

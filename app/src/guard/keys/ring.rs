@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use techsapo_shared::labels::{AuthFailureReason, TaskType};
 
+use super::session::ShownSession;
 use super::token::{Fingerprint, Shown};
 
 /// What a key opens.
@@ -108,10 +109,28 @@ impl KeyRing {
         let key = known.ok_or(AuthFailureReason::Unknown)?;
         key.refusal(now).map_or(Ok(key), Err)
     }
+
+    /// The key of a session, if both are taken now.
+    ///
+    /// # Errors
+    /// Why not. Only who shows a session that was made here learns that it is over.
+    pub fn find_session(
+        &self,
+        session: &ShownSession<'_>,
+        now: Timestamp,
+    ) -> Result<&Arc<KeyRecord>, AuthFailureReason> {
+        let known = self.keys.get(session.key_id).filter(|key| session.is_of(key));
+        let key = known.ok_or(AuthFailureReason::Unknown)?;
+        if session.expires <= now {
+            return Err(AuthFailureReason::Expired);
+        }
+        key.refusal(now).map_or(Ok(key), Err)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::issue;
     use super::super::token::NewToken;
     use super::*;
 
@@ -132,6 +151,33 @@ mod tests {
             revoked: None,
         };
         (token, record)
+    }
+
+    #[test]
+    fn a_session_ends_with_its_time_and_with_its_key() {
+        let ((_, record), (_, other)) = (made("ours"), made("theirs"));
+        let text = issue(&record, at(50));
+        let shown = ShownSession::parse(&text).unwrap();
+        let ring = |record: &KeyRecord| KeyRing::new(vec![record.clone(), other.clone()]).unwrap();
+        let found =
+            |record: &KeyRecord, now| ring(record).find_session(&shown, at(now)).map(|key| key.name.clone());
+        assert_eq!(found(&record, 49), Ok("ours".to_owned()));
+        assert_eq!(found(&record, 50), Err(AuthFailureReason::Expired));
+        let revoked = KeyRecord { revoked: Some(at(10)), ..record.clone() };
+        assert_eq!(found(&revoked, 20), Err(AuthFailureReason::Revoked));
+        assert_eq!(
+            KeyRing::new(vec![other.clone()]).unwrap().find_session(&shown, at(0)).unwrap_err(),
+            AuthFailureReason::Unknown
+        );
+        // Another end, another key, another signature: none of them passes.
+        for (from, to) in [(".50.", ".99."), (record.id.as_str(), other.id.as_str())] {
+            let forged = text.replacen(from, to, 1);
+            let forged = ShownSession::parse(&forged).unwrap();
+            assert_eq!(ring(&record).find_session(&forged, at(0)).unwrap_err(), AuthFailureReason::Unknown);
+        }
+        for wrong in ["", "..", "a.b.c", &text[1..text.len() - 1], "a.1.é", &format!("{text}0")] {
+            assert!(ShownSession::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

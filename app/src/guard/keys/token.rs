@@ -36,6 +36,11 @@ impl Fingerprint {
     fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
+
+    /// The bytes themselves, to sign with.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// In a time that does not depend on where they differ.
@@ -133,7 +138,7 @@ fn checksum(body: &str) -> String {
     format!("{:08x}", crc32fast::hash(body.as_bytes()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

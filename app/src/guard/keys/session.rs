@@ -1,0 +1,67 @@
+//! A session: what a browser shows in place of a key where it cannot send a header (WebSocket, server-sent events).
+//!
+//! Written `<key id>.<end, Unix seconds>.<HMAC-SHA256 of both>`, signed with what is kept of the key. So every instance
+//! that knows the keys knows its sessions, none is kept anywhere, and a key that is revoked takes its sessions along.
+
+use hmac::{Hmac, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+
+use super::ring::KeyRecord;
+use super::token::{Malformed, hex};
+
+/// Keeps these signatures apart from any other use of the same secret.
+const PURPOSE: &[u8] = b"techsapo session ";
+
+/// A session as a browser shows it: well written, which says nothing about its being known.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownSession<'a> {
+    /// Id of its key.
+    pub key_id: &'a str,
+    /// From when on it is not taken any more.
+    pub expires: Timestamp,
+    signed: &'a str,
+    signature: [u8; 32],
+}
+
+impl<'a> ShownSession<'a> {
+    /// Reads a session.
+    ///
+    /// # Errors
+    /// When it is not written as one.
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        let (signed, digits) = text.rsplit_once('.').ok_or(Malformed)?;
+        let (key_id, seconds) = signed.split_once('.').ok_or(Malformed)?;
+        let seconds = seconds.parse().ok().filter(|seconds: &i64| seconds.to_string().len() <= 12);
+        let expires = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or(Malformed)?;
+        let mut signature = [0; 32];
+        if digits.len() != 64 || !digits.is_ascii() {
+            return Err(Malformed);
+        }
+        for (byte, digits) in signature.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| Malformed)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| Malformed)?;
+        }
+        Ok(Self { key_id, expires, signed, signature })
+    }
+
+    /// Whether it was made for this key. In a time that does not depend on where the signatures differ.
+    pub(super) fn is_of(&self, key: &KeyRecord) -> bool {
+        signer(key, self.signed).is_some_and(|signer| signer.verify_slice(&self.signature).is_ok())
+    }
+}
+
+/// Makes a session of this key.
+pub fn issue(key: &KeyRecord, expires: Timestamp) -> String {
+    let signed = format!("{}.{}", key.id, expires.as_second());
+    let signature = signer(key, &signed).map(|signer| signer.finalize().into_bytes()).unwrap_or_default();
+    format!("{signed}.{}", hex(&signature))
+}
+
+/// None is impossible: HMAC takes secrets of every length.
+fn signer(key: &KeyRecord, signed: &str) -> Option<Hmac<Sha256>> {
+    let mut signer = Hmac::<Sha256>::new_from_slice(key.sha256.as_bytes()).ok()?;
+    signer.update(PURPOSE);
+    signer.update(signed.as_bytes());
+    Some(signer)
+}
