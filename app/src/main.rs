@@ -117,7 +117,7 @@ fn start_telemetry(settings: &Settings) -> Result<Option<Telemetry>, TelemetryEr
     let settings = TelemetrySettings {
         journal_dir: settings.journal.dir.clone(),
         journal_bytes: settings.journal.max_bytes,
-        redis_url: settings.redis.url.clone(),
+        redis: settings.redis.url.clone(),
         streams: settings.redis.streams.clone(),
     };
     Telemetry::start(&settings).map(Some)

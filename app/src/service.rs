@@ -94,8 +94,8 @@ pub async fn serve(
     let admission =
         Arc::new(Admission::new(settings.limits.concurrent_analyses, settings.limits.queued_analyses));
     let breakers = Breakers::new(&instance, recorder.clone());
-    let redis_url = settings.store.redis_url.as_ref().unwrap_or(&settings.redis.url).clone();
-    let redis = Redis::new(redis_url, settings.store.timeout, recorder.clone(), &breakers);
+    let route = settings.store.redis_url.as_ref().unwrap_or(&settings.redis.url).clone();
+    let redis = Redis::new(route, settings.store.timeout, recorder.clone(), &breakers);
     let sampler = Sampler::new(
         &instance,
         recorder.clone(),
@@ -105,7 +105,7 @@ pub async fn serve(
         redis.clone(),
     );
     let exporter = ExporterClient::new(&settings.exporter.url)?;
-    let health = HealthChecks::new(settings.redis.url.clone(), exporter.clone(), recorder.clone());
+    let health = HealthChecks::new(settings.redis.clone(), exporter.clone(), recorder.clone());
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let analyzer = Analyzer::new(simulated_providers(&settings.simulated), limits);
     keys.announce();

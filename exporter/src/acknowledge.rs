@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{Connection, RedisResult, Script};
+use techsapo_redis_route::Route;
 use techsapo_shared::wire::{EntryId, StreamKeys};
 use tracing::{info, warn};
 
@@ -83,7 +84,7 @@ pub enum Published {
 
 /// The exporter's hand on one stream's keys.
 pub struct Acknowledger {
-    client: redis::Client,
+    route: Route,
     keys: StreamKeys,
     script: Script,
     connection: Option<Connection>,
@@ -91,10 +92,10 @@ pub struct Acknowledger {
 }
 
 impl Acknowledger {
-    /// Will use `client` for the keys around `stream`; connects when it is first needed.
-    pub fn new(client: redis::Client, stream: &str) -> Self {
+    /// Will use `route` for the keys around `stream`; connects when it is first needed.
+    pub fn new(route: Route, stream: &str) -> Self {
         Self {
-            client,
+            route,
             keys: StreamKeys::of(stream),
             script: Script::new(PUBLISH),
             connection: None,
@@ -203,10 +204,8 @@ impl Acknowledger {
         match &mut self.connection {
             Some(connection) => Ok(connection),
             empty => {
-                let connection = self.client.get_connection_with_timeout(TIMEOUT)?;
-                connection.set_read_timeout(Some(TIMEOUT))?;
-                connection.set_write_timeout(Some(TIMEOUT))?;
-                Ok(empty.insert(connection))
+                // Wherever the stream is now: it may have moved since the last connection.
+                Ok(empty.insert(self.route.connect(&self.keys.stream, TIMEOUT)?))
             }
         }
     }

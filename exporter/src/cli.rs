@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use techsapo_redis_route::Route;
 use techsapo_shared::wire::DEFAULT_STREAM;
 
 use crate::checkpoint::mysql::MAX_NAME;
@@ -53,8 +54,11 @@ pub struct Cli {
     #[arg(long = "web.telemetry-path", env = "TECHSAPO_EXPORTER_WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     pub telemetry_path: String,
 
-    /// Redis server that holds the streams: redis://[user]:[password]@host:port/db. A password is better given by the
-    /// environment variable than on the command line.
+    /// Redis that holds the streams: a server (redis://[user:password@]host:port[/db]), a cluster
+    /// (redis+cluster://[user:password@]host:port,host:port,…; every stream's key then has a hash tag) or the master
+    /// that sentinels name (redis+sentinel://[user:password@]host:port,host:port,…/master-name[/db]; the sentinels' own
+    /// password behind it: ?sentinel_password=…). A password is better given by the environment variable than on the
+    /// command line.
     #[arg(
         long = "redis.url",
         env = "TECHSAPO_EXPORTER_REDIS_URL",
@@ -136,15 +140,16 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The client for `--redis.url`. (Not one of clap's own checks, for those repeat the value, and it may hold a
-    /// password.)
+    /// The way that `--redis.url` and `--redis.stream` describe. (Not one of clap's own checks, for those repeat the
+    /// value, and it may hold a password.)
     ///
     /// # Errors
-    /// Says what a valid address looks like.
-    pub fn redis(&self) -> Result<redis::Client, String> {
-        redis::Client::open(self.redis_url.as_str()).map_err(|error| {
-            format!("--redis.url cannot be used: {error}; expected redis://[user]:[password]@host:port/db")
-        })
+    /// Says what a valid address looks like, or which stream cannot be read there and how to name it.
+    pub fn redis(&self) -> Result<Route, String> {
+        let route: Route =
+            self.redis_url.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
+        route.check_streams(&self.streams).map_err(|error| format!("--redis.stream: {error}"))?;
+        Ok(route)
     }
 
     /// The database of `--checkpoint.url`, if there is one. (No check of clap's own either, for the same reason.)
@@ -243,11 +248,31 @@ mod tests {
 
     #[test]
     fn a_wrong_redis_address_is_refused_without_repeating_its_password() {
-        for url in ["http://user:secret@127.0.0.1", "nonsense-secret", "redis://:secret@host:port"] {
+        for url in [
+            "http://user:secret@127.0.0.1",
+            "nonsense-secret",
+            "redis://:secret@host:port",
+            "redis+sentinel://:secret@127.0.0.1?sentinel_password=secret",
+        ] {
             let cli = Cli::try_parse_from(["techsapo-exporter", "--redis.url", url]).unwrap();
             let message = cli.redis().unwrap_err();
             assert!(message.contains("--redis.url") && !message.contains("secret"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_cluster_takes_streams_with_hash_tags_alone() {
+        let parse = |streams: &str| {
+            let url = "redis+cluster://:secret@127.0.0.1:7000,127.0.0.1:7001";
+            let flags = ["techsapo-exporter", "--redis.url", url, "--redis.stream", streams];
+            Cli::try_parse_from(flags).unwrap().redis()
+        };
+        assert!(parse("techsapo:events:{0},techsapo:events:{1}").is_ok());
+        let message = parse("techsapo:events:{0},techsapo:events").unwrap_err();
+        assert!(
+            message.contains("--redis.stream") && message.contains("write techsapo:events:{0}"),
+            "{message}"
+        );
     }
 
     #[test]

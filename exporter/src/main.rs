@@ -15,6 +15,7 @@ use techsapo_exporter::http::{self, Pages};
 use techsapo_exporter::own::Own;
 use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
 use techsapo_exporter::samplers::{self, Latest};
+use techsapo_redis_route::Route;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -53,7 +54,7 @@ fn start_log(cli: &Cli) {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn run(cli: Cli, redis: redis::Client, database: Option<mysql_async::Opts>) -> Result<(), String> {
+async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Result<(), String> {
     let store: Box<dyn Store> = match database {
         Some(database) => Box::new(Mysql::new(database, &cli.checkpoint_name)),
         None => Box::new(Folder::open(&cli.checkpoint_dir).map_err(|error| {

@@ -12,6 +12,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use techsapo_redis_route::Route;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -34,8 +35,8 @@ const READ_AHEAD: usize = 2;
 
 /// What the pipeline works with.
 pub struct Settings {
-    /// Where the streams are.
-    pub redis: redis::Client,
+    /// The way to the streams.
+    pub redis: Route,
     /// Keys of the streams; at least one.
     pub streams: Vec<String>,
     /// How long a series born later is served at zero first.

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use redis::{Connection, RedisResult, Value};
+use techsapo_redis_route::Route;
 use techsapo_shared::wire::EntryId;
 use tracing::{info, warn};
 
@@ -50,13 +51,13 @@ pub enum Reading {
 
 /// Starts reading the stream at place `stream` of the settings. Ends when nobody listens any more.
 pub fn spawn(
-    client: redis::Client,
+    route: Route,
     stream: usize,
     key: String,
     out: SyncSender<(usize, Reading)>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("reader-{stream}")).spawn(move || {
-        let mut reader = Reader { client, stream, key, out, failing: false };
+        let mut reader = Reader { route, stream, key, out, failing: false };
         while reader.session().is_continue() {
             thread::sleep(RETRY);
         }
@@ -64,7 +65,7 @@ pub fn spawn(
 }
 
 struct Reader {
-    client: redis::Client,
+    route: Route,
     stream: usize,
     key: String,
     out: SyncSender<(usize, Reading)>,
@@ -103,9 +104,8 @@ impl Reader {
     }
 
     fn connect(&self) -> RedisResult<(Connection, Option<EntryId>)> {
-        let mut connection = self.client.get_connection_with_timeout(TIMEOUT)?;
+        let mut connection = self.route.connect(&self.key, TIMEOUT)?;
         connection.set_read_timeout(Some(BLOCK + TIMEOUT))?;
-        connection.set_write_timeout(Some(TIMEOUT))?;
         let newest = newest_id(&mut connection, &self.key)?;
         Ok((connection, newest))
     }

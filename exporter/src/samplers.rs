@@ -1,4 +1,4 @@
-//! What the exporter looks at by itself, every five seconds: its host, the Redis server's memory, and each app's
+//! What the exporter looks at by itself, every five seconds: its host, Redis' memory, and each app's
 //! status (which tells of an app also while Redis is away).
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use techsapo_redis_route::Route;
 use techsapo_shared::event::{Event, RuntimeSample};
 use tracing::{debug, info};
 
@@ -32,17 +33,16 @@ impl Latest {
     }
 }
 
-/// Starts a thread that watches the host and the Redis server.
+/// Starts a thread that watches the host and Redis.
 ///
 /// # Errors
 /// The host's figures cannot be read, or the thread cannot be started.
-pub fn spawn_host(latest: Latest, redis: redis::Client) -> std::io::Result<()> {
+pub fn spawn_host(latest: Latest, redis: Route) -> std::io::Result<()> {
     let mut system = System::new().map_err(std::io::Error::other)?;
     thread::Builder::new().name("samplers".to_owned()).spawn(move || {
-        let mut connection = None;
         loop {
             let host = host_sample(&mut system);
-            let redis_memory_bytes = redis_memory(&redis, &mut connection);
+            let redis_memory_bytes = redis_memory(&redis).ok();
             latest.update(|samples| {
                 samples.host = Some(host);
                 samples.redis_memory_bytes = redis_memory_bytes;
@@ -70,20 +70,20 @@ fn host_sample(system: &mut System) -> HostSample {
     }
 }
 
-/// Resident memory of the Redis server; nothing while it does not answer.
-fn redis_memory(client: &redis::Client, connection: &mut Option<redis::Connection>) -> Option<u64> {
-    let ask =
-        |connection: &mut redis::Connection| redis::cmd("INFO").arg("memory").query::<String>(connection);
-    let info = match connection.as_mut().map(ask) {
-        Some(Ok(info)) => info,
-        _ => {
-            *connection = client.get_connection_with_timeout(TIMEOUT).ok();
-            let fresh = connection.as_mut()?;
-            fresh.set_read_timeout(Some(TIMEOUT)).ok()?;
-            ask(fresh).ok()?
-        }
-    };
-    info.lines().find_map(|line| line.strip_prefix("used_memory_rss:")?.trim().parse().ok())
+/// Resident memory of the Redis server, or of a cluster's masters together.
+fn redis_memory(redis: &Route) -> redis::RedisResult<u64> {
+    let mut bytes: u64 = 0;
+    // On new connections each time: who the masters are may have changed.
+    for master in redis.masters(TIMEOUT)? {
+        let mut connection = master.get_connection_with_timeout(TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        let info: String = redis::cmd("INFO").arg("memory").query(&mut connection)?;
+        let resident =
+            info.lines().find_map(|line| line.strip_prefix("used_memory_rss:")?.trim().parse::<u64>().ok());
+        // One that does not say: a sum without it would look as if memory had been freed.
+        bytes += resident.ok_or((redis::ErrorKind::UnexpectedReturnType, "INFO names no used_memory_rss"))?;
+    }
+    Ok(bytes)
 }
 
 /// Asks one app for its status, again and again.

@@ -2,6 +2,7 @@
 //! stands for it goes out of scope, its log printed when the test fails.
 //!
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
+//! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
@@ -25,8 +26,10 @@ mod producer;
 mod prometheus;
 pub mod proxy;
 pub mod random;
+mod redis_cluster;
 mod redis_server;
 pub mod repository;
+mod sentinels;
 pub mod wait;
 
 pub use app::{App, AppSetup, Generated};
@@ -38,4 +41,6 @@ pub use process::Process;
 pub use producer::Producer;
 pub use prometheus::{Prometheus, check_metrics};
 pub use proxy::Proxy;
+pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;
+pub use sentinels::Sentinels;

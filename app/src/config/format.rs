@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::guard::address::Network;
+use techsapo_redis_route::Route;
 use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
+
+use crate::guard::address::Network;
 
 /// How a value is written, and how to read it.
 pub struct Format<T> {
@@ -55,14 +57,10 @@ pub const INSTANCE: Format<Option<String>> = Format::new("a name of at most 200 
 /// Any short name.
 pub const NAME: Format<String> = Format::new("a name of 1 to 200 bytes", name);
 /// Where Redis is.
-pub const REDIS_URL: Format<String> = Format::new("an address such as redis://127.0.0.1:6379", |text| {
-    redis::parse_redis_url(text)?;
-    redis::Client::open(text).ok()?;
-    Some(text.to_owned())
-});
+pub const REDIS_URL: Format<Route> = Format::new(techsapo_redis_route::EXPECTED, |text| text.parse().ok());
 /// Where another Redis is, or nothing.
-pub const OTHER_REDIS_URL: Format<Option<String>> =
-    Format::new("an address such as redis://127.0.0.1:6379, or nothing", |text| {
+pub const OTHER_REDIS_URL: Format<Option<Route>> =
+    Format::new("an address as redis.url takes it, or nothing", |text| {
         if text.is_empty() { Some(None) } else { (REDIS_URL.parse)(text).map(Some) }
     });
 /// Where an HTTP server is.
@@ -248,7 +246,7 @@ mod tests {
         assert_eq!(PRICES.parse("1,2,3"), None);
         assert_eq!(ADDRESS.parse("localhost:4000"), ADDRESS.parse("127.0.0.1:4000"));
         assert_eq!(ADDRESS.parse("4000"), None);
-        assert_eq!(REDIS_URL.parse("http://127.0.0.1"), None);
+        assert!(REDIS_URL.parse("http://127.0.0.1").is_none());
         assert!(REDIS_URL.parse("redis://:secret@127.0.0.1:6379/1").is_some());
         assert_eq!(HTTP_URL.parse("http://127.0.0.1:10040/").unwrap(), "http://127.0.0.1:10040");
         assert_eq!(HTTP_URL.parse("127.0.0.1:10040"), None);

@@ -270,6 +270,8 @@ fn misspelled(env: &BTreeMap<String, String>) -> Vec<String> {
 pub(super) fn hide_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     match rest.rsplit_once('@') {
+        // A question may hold one too, and where a password with signs of its own ends nobody knows.
+        _ if rest.contains('?') => format!("{scheme}://***"),
         Some((_, host)) => format!("{scheme}://***@{host}"),
         None => text.to_owned(),
     }
@@ -368,6 +370,30 @@ mod tests {
             "{warnings:?}"
         );
         assert!(!warnings.iter().any(|text| text.contains("GRAFANA")), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_cluster_asks_for_hash_tags_in_the_streams() {
+        let url = "[redis]\nurl = \"redis+cluster://u:secret@127.0.0.1:1,127.0.0.1:2\"\n";
+        let found = problems(url, &[]);
+        let text = ConfigError { problems: found }.to_string();
+        assert!(
+            text.contains("redis.streams: ") && text.contains("write techsapo:events:{0} instead"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_password_of_an_address_is_shown() {
+        for address in [
+            "redis://user:secret@host",
+            "redis+sentinel://user:secret@host/main?sentinel_password=secret",
+            "redis+sentinel://host/main?sentinel_password=secret@",
+            "redis://user:se?cret@host",
+        ] {
+            let shown = hide_password(address);
+            assert!(shown.contains("://***") && !shown.contains("cret"), "{shown}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
     NAME, NETWORKS, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, SWITCH, TIMEOUT, USD,
 };
+use techsapo_redis_route::Route;
 
 settings! {
     /// Everything that can be set.
@@ -36,16 +37,18 @@ settings! {
 
     /// Redis, which carries events to the exporter.
     redis: RedisSettings {
-        /// Where Redis is. The app answers also while it is away.
-        url: String = REDIS_URL("redis://127.0.0.1:6379"),
-        /// Keys of the event streams; a run of the app writes to one of them.
+        /// Where Redis is: redis://[user:password@]host:port[/db], or redis+cluster://host:port,host:port,… or
+        /// redis+sentinel://host:port,host:port,…/master-name. The app answers also while it is away.
+        url: Route = REDIS_URL("redis://127.0.0.1:6379"),
+        /// Keys of the event streams; a run of the app writes to one of them. In a cluster each has a hash tag:
+        /// techsapo:events:{0}.
         streams: Vec<String> = STREAMS("techsapo:events"),
     }
 
     /// What instances of the app share: counts for limits.
     store: StoreSettings {
         /// Where the Redis for it is; empty: the one that carries events. Requests are answered also while it is away.
-        redis_url: Option<String> = OTHER_REDIS_URL(""),
+        redis_url: Option<Route> = OTHER_REDIS_URL(""),
         /// How long one operation may take before a request goes on without it.
         timeout: Duration = TIMEOUT("100ms"),
     }
@@ -180,6 +183,9 @@ impl Settings {
         if self.limits.prompt_bytes > self.limits.body_bytes {
             let most = self.limits.body_bytes;
             found.push(("limits.prompt_bytes", format!("at most limits.body_bytes ({most})")));
+        }
+        if let Err(no_hash_tag) = self.redis.url.check_streams(&self.redis.streams) {
+            found.push(("redis.streams", no_hash_tag.to_string()));
         }
         if self.simulated.latency_jitter > self.simulated.latency {
             let most = self.simulated.latency;

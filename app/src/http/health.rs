@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{App, ExporterClient};
 use crate::clock;
+use crate::config::RedisSettings;
 use crate::telemetry::Recorder;
 
 /// How long what was found is still true. Callers that come at once share one look.
@@ -54,7 +55,7 @@ type Findings = BTreeMap<&'static str, Finding>;
 /// Looks after the services and remembers since when they are as they are.
 #[derive(Clone)]
 pub struct HealthChecks {
-    redis_url: String,
+    redis: RedisSettings,
     exporter: ExporterClient,
     recorder: Recorder,
     last: Arc<Mutex<(Option<Instant>, Findings)>>,
@@ -62,8 +63,8 @@ pub struct HealthChecks {
 
 impl HealthChecks {
     /// For these services.
-    pub fn new(redis_url: String, exporter: ExporterClient, recorder: Recorder) -> Self {
-        Self { redis_url, exporter, recorder, last: Arc::default() }
+    pub fn new(redis: RedisSettings, exporter: ExporterClient, recorder: Recorder) -> Self {
+        Self { redis, exporter, recorder, last: Arc::default() }
     }
 
     /// Looks now and then, for ever.
@@ -79,7 +80,7 @@ impl HealthChecks {
         if last.0.is_some_and(|at| at.elapsed() < FRESH) {
             return last.1.clone();
         }
-        let (redis, exporter) = tokio::join!(check_redis(self.redis_url.clone()), self.exporter.check());
+        let (redis, exporter) = tokio::join!(check_redis(self.redis.clone()), self.exporter.check());
         note(&mut last.1, "redis", up_or_down(redis));
         note(&mut last.1, "exporter", up_or_down(exporter));
         note(&mut last.1, "journal", check_journal(self.recorder.sample()));
@@ -116,14 +117,17 @@ fn check_journal(sample: Option<JournalSample>) -> (Condition, Option<String>) {
     }
 }
 
-async fn check_redis(url: String) -> Result<(), String> {
+/// Whether every stream's server answers.
+async fn check_redis(redis: RedisSettings) -> Result<(), String> {
     let ping = move || {
-        let mut connection = redis::Client::open(url)?.get_connection_with_timeout(REDIS_TIMEOUT)?;
-        connection.set_read_timeout(Some(REDIS_TIMEOUT))?;
-        redis::cmd("PING").query::<String>(&mut connection)
+        for stream in &redis.streams {
+            let mut connection = redis.url.connect(stream, REDIS_TIMEOUT)?;
+            redis::cmd("PING").exec(&mut connection)?;
+        }
+        Ok(())
     };
     match tokio::task::spawn_blocking(ping).await {
-        Ok(answer) => answer.map(drop).map_err(|error: redis::RedisError| error.to_string()),
+        Ok(answer) => answer.map_err(|error: redis::RedisError| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
+use techsapo_redis_route::Route;
 use techsapo_shared::event::{ErrorEvent, Event, RedisOperationEvent};
 use techsapo_shared::labels::{OperationStatus, RedisOperation, Service, Severity};
 use tokio::sync::Notify;
@@ -67,7 +68,8 @@ pub struct Redis {
 }
 
 struct Shared {
-    url: String,
+    route: Route,
+    connect_timeout: Duration,
     times: AsyncConnectionConfig,
     recorder: Recorder,
     breaker: Arc<Breaker>,
@@ -87,13 +89,15 @@ struct Numbered {
 }
 
 impl Redis {
-    /// The Redis at `url`, not yet connected. No operation takes longer than `timeout`.
-    pub fn new(url: String, timeout: Duration, recorder: Recorder, breakers: &Breakers) -> Self {
+    /// The Redis that `route` leads to, not yet connected. No operation takes longer than `timeout`.
+    pub fn new(route: Route, timeout: Duration, recorder: Recorder, breakers: &Breakers) -> Self {
+        let connect_timeout = timeout * CONNECT_FACTOR;
         let times = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(timeout * CONNECT_FACTOR))
+            .set_connection_timeout(Some(connect_timeout))
             .set_response_timeout(Some(timeout));
         let shared = Shared {
-            url,
+            route,
+            connect_timeout,
             times,
             recorder,
             breaker: breakers.add(Service::Redis, POLICY),
@@ -191,7 +195,7 @@ impl Shared {
         let current = self.connection().clone();
         let (number, mut connection) = match current {
             Some(current) => (current.number, current.connection),
-            None => (self.opened.fetch_add(1, Ordering::Relaxed), connect(&self.url, &self.times).await?),
+            None => (self.opened.fetch_add(1, Ordering::Relaxed), self.connect().await?),
         };
         let answered = redis::cmd("PING").exec_async(&mut connection).await;
         if answered.is_err() {
@@ -200,6 +204,14 @@ impl Shared {
         }
         self.connection().get_or_insert(Numbered { number, connection });
         Ok(())
+    }
+
+    /// A new connection. Where the keys are is found out anew each time.
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let (route, timeout) = (self.route.clone(), self.connect_timeout);
+        let client = tokio::task::spawn_blocking(move || route.client_for(PREFIX, timeout)).await;
+        let client = client.map_err(std::io::Error::from)??;
+        client.get_multiplexed_async_connection_with_config(&self.times).await
     }
 
     /// Forgets a connection after an error of any kind: the next one may lead to a server that can do it, for roles move
@@ -235,11 +247,6 @@ impl Shared {
             service: Service::Redis,
         }));
     }
-}
-
-/// A new connection. Who the URL means is found out anew each time.
-async fn connect(url: &str, times: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(times).await
 }
 
 fn error_type(error: &RedisError) -> Cow<'static, str> {

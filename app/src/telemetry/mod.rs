@@ -1,7 +1,8 @@
 //! The side channel: facts go into a journal at memory speed, and from there to the exporter's stream.
 //!
 //! * [`journal`]: a memory-mapped ring file per run of the process.
-//! * [`shipper`]: a thread that carries records from the journals to Redis and frees what was acknowledged.
+//! * [`shipper`]: a thread for each stream that carries records from the journals to Redis and frees what was
+//!   acknowledged.
 //!
 //! Where telemetry is switched off there is neither, and a [`Recorder`] that records nothing ([`Recorder::off`]).
 //!
@@ -14,10 +15,14 @@ pub mod shipper;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
+use techsapo_redis_route::Route;
 use techsapo_shared::event::{Event, JournalSample};
 
 use self::{
@@ -35,8 +40,8 @@ pub struct TelemetrySettings {
     pub journal_dir: PathBuf,
     /// Size of this run's ring.
     pub journal_bytes: u64,
-    /// The Redis that the streams are in.
-    pub redis_url: String,
+    /// The way to the Redis that the streams are in.
+    pub redis: Route,
     /// Keys of the streams; a run of a process is hashed to one of them.
     pub streams: Vec<String>,
 }
@@ -47,9 +52,6 @@ pub enum TelemetryError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// `redis.url` is no URL of a Redis. (The error never holds the URL: it may bear a password.)
-    #[error("redis.url is not a usable URL, such as redis://127.0.0.1:6379")]
-    RedisUrl(#[source] redis::RedisError),
     /// There is no stream to ship to.
     #[error("redis.streams is empty; it needs at least one key, such as techsapo:events")]
     NoStream,
@@ -60,8 +62,10 @@ pub enum TelemetryError {
 
 /// Journal and shipper of a running process.
 pub struct Telemetry {
-    recorder: Recorder,
-    stop: mpsc::Sender<Instant>,
+    journal: Arc<Journal>,
+    /// One for each shipper.
+    stop: Vec<mpsc::Sender<Instant>>,
+    /// Ends with the last shipper.
     ended: mpsc::Receiver<()>,
 }
 
@@ -79,36 +83,50 @@ impl Telemetry {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(settings: &TelemetrySettings, pace: Pace) -> Result<Self, TelemetryError> {
-        let client = redis::Client::open(settings.redis_url.as_str()).map_err(TelemetryError::RedisUrl)?;
         if settings.streams.is_empty() {
             return Err(TelemetryError::NoStream);
         }
         let journal = Arc::new(Journal::open(&settings.journal_dir, settings.journal_bytes)?);
-        let shipper = Shipper::new(Arc::clone(&journal), client, &settings.streams, pace);
-        let (stop, stopped) = mpsc::channel();
+        let mut stop = Vec::new();
         let (end, ended) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("shipper".into())
-            .spawn(move || {
-                shipper.run(&stopped);
-                // The sender's end is the message.
-                drop(end);
-            })
-            .map_err(TelemetryError::Thread)?;
-        Ok(Self { recorder: Recorder { journal: Some(journal) }, stop, ended })
+        for shipper in Shipper::all(&journal, &settings.redis, &settings.streams, pace) {
+            let (sender, stopped) = mpsc::channel();
+            let end = end.clone();
+            std::thread::Builder::new()
+                .name("shipper".into())
+                .spawn(move || {
+                    shipper.run(&stopped);
+                    // The last sender's end is the message.
+                    drop(end);
+                })
+                .map_err(TelemetryError::Thread)?;
+            stop.push(sender);
+        }
+        Ok(Self { journal, stop, ended })
     }
 
     /// A handle to record facts with.
     pub fn recorder(&self) -> Recorder {
-        self.recorder.clone()
+        Recorder { journal: Some(Arc::clone(&self.journal)) }
     }
 
     /// Ships what is pending and waits for the acknowledgements, until `deadline` has passed. If everything is
     /// acknowledged the run's file is deleted; otherwise the next run sends the rest. To be called when nothing is
     /// recorded any more. Blocks.
     pub fn shutdown(self, deadline: Duration) {
-        let _ = self.stop.send(Instant::now() + deadline);
-        let _ = self.ended.recv_timeout(deadline + GRACE);
+        let end = Instant::now() + deadline;
+        for shipper in &self.stop {
+            // One that has nothing left to ship is gone.
+            let _ = shipper.send(end);
+        }
+        let ended = self.ended.recv_timeout(deadline + GRACE);
+        let left = self.journal.pending_events();
+        if left > 0 {
+            tracing::info!(events = left, "events are not acknowledged yet; the next run sends them again");
+        }
+        if ended == Err(RecvTimeoutError::Disconnected) {
+            self.journal.close();
+        }
     }
 }
 

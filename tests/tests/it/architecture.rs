@@ -33,6 +33,11 @@ const RULES: &[Rule] = &[
     Rule { place: "app/src", words: &["techsapo_exporter"], because: "app and exporter meet at the stream" },
     Rule { place: "exporter/src", words: &["techsapo_app"], because: "app and exporter meet at the stream" },
     Rule {
+        place: "redis-route/src",
+        words: &["techsapo_app", "techsapo_exporter", "techsapo_shared", "tokio"],
+        because: "it knows servers and keys, not what stands under them, and blocks",
+    },
+    Rule {
         place: "app/src/providers",
         words: &["crate::http", "crate::analysis", "crate::telemetry", "axum"],
         because: "providers return facts",
@@ -81,7 +86,10 @@ fn documented_metrics() -> BTreeSet<String> {
 }
 
 fn sources() -> Vec<std::path::PathBuf> {
-    ["app", "exporter", "shared", "tests"].iter().flat_map(|member| files(member, "rs")).collect()
+    ["app", "exporter", "redis-route", "shared", "tests"]
+        .iter()
+        .flat_map(|member| files(member, "rs"))
+        .collect()
 }
 
 #[test]
@@ -111,7 +119,7 @@ fn members_depend_on_what_they_may() {
             );
         }
     }
-    for member in ["app", "exporter", "shared", "tests"] {
+    for member in ["app", "exporter", "redis-route", "shared", "tests"] {
         let manifest: toml::Table = read(format!("{member}/Cargo.toml")).parse().unwrap();
         for table in ["dependencies", "dev-dependencies"] {
             for (name, how) in manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
@@ -179,6 +187,7 @@ fn no_file_knows_the_machine_it_was_written_on() {
 const NO_METRICS: &[&str] = &[
     "techsapo_app",
     "techsapo_exporter",
+    "techsapo_redis_route",
     "techsapo_shared",
     "techsapo_tests",
     "techsapo_producer",

@@ -11,3 +11,4 @@ mod replicas;
 mod start_script;
 mod store;
 mod telemetry_off;
+mod topologies;

@@ -1,11 +1,13 @@
 //! The shipper's door to Redis: a list of questions goes out as one pipeline, their answers come back in order.
 //!
-//! A link ends with its first error, of whatever kind: the shipper then begins anew on another one. That a command
-//! is answered twice, or an answer taken for another's, cannot happen this way.
+//! A link leads to the server that holds the stream at the moment when it is opened, and ends with its first error, of
+//! whatever kind: the shipper then begins anew on another one. That a command is answered twice, or an answer taken for
+//! another's, cannot happen this way.
 
 use std::time::Duration;
 
 use redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisResult, Value, from_redis_value};
+use techsapo_redis_route::Route;
 use techsapo_shared::wire::{Batch, EntryId, StreamKeys};
 
 /// Something to ask of Redis, or to tell it.
@@ -38,12 +40,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects. Neither this nor anything that is asked later waits longer than `timeout` for the network.
-    pub(super) fn open(client: &redis::Client, timeout: Duration) -> RedisResult<Self> {
-        let connection = client.get_connection_with_timeout(timeout)?;
-        connection.set_read_timeout(Some(timeout))?;
-        connection.set_write_timeout(Some(timeout))?;
-        Ok(Self { connection })
+    /// Connects to where `stream` is. Neither this nor anything that is asked later waits longer than `timeout` for
+    /// the network.
+    pub(super) fn open(route: &Route, stream: &str, timeout: Duration) -> RedisResult<Self> {
+        Ok(Self { connection: route.connect(stream, timeout)? })
     }
 
     /// Asks everything at once. The first error is the answer to all of it.

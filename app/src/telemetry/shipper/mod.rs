@@ -1,10 +1,11 @@
 //! Carries records from the journal to Redis, and frees what the exporter has acknowledged.
 //!
-//! One thread, one connection. It wakes every [`Pace::tick`], looks at memory, and talks to Redis only when there is
-//! something to send or to wait for: at once when a batch is full, otherwise at most every [`Pace::poll`], for a round
-//! costs more than what it carries. A round is one pipeline: first what is to be known (acknowledgements, the
-//! stream's size), then the batches; its replies are settled before the next round. Whatever goes wrong, the thread
-//! drops the connection and begins again from what is acknowledged.
+//! One shipper for each stream that a file of the journal goes to, with a thread and a connection of its own: streams
+//! may be on different servers, and one that is away delays no other. It wakes every [`Pace::tick`], looks at memory,
+//! and talks to Redis only when there is something to send or to wait for: at once when a batch is full, otherwise at
+//! most every [`Pace::poll`], for a round costs more than what it carries. A round is one pipeline: first what is to be
+//! known (acknowledgements, the stream's size), then the batches; its replies are settled before the next round.
+//! Whatever goes wrong, the thread drops the connection and begins again from what is acknowledged.
 //!
 //! [`shipment`] decides what to send, and from where again; it is pure. The module `link` is the door to Redis.
 
@@ -20,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use techsapo_redis_route::Route;
 use techsapo_shared::wire::{Batch, Origin, StreamKeys};
 
 use self::{
@@ -60,12 +62,13 @@ impl Default for Pace {
     }
 }
 
-/// The shipper, before its thread runs and in it.
+/// A stream's shipper, before its thread runs and in it.
 pub(super) struct Shipper {
     journal: Arc<Journal>,
-    client: redis::Client,
-    streams: Vec<Stream>,
+    route: Route,
+    stream: Stream,
     pace: Pace,
+    /// The files that go to this stream, oldest first.
     sources: Vec<Source>,
     link: Option<Link>,
     backoff: Backoff,
@@ -85,7 +88,6 @@ struct Stream {
 /// A journal file on its way.
 struct Source {
     file: Arc<RunFile>,
-    stream: usize,
     shipment: Shipment,
     /// An earlier run's file: complete, but perhaps shorter than it was (power loss).
     earlier: bool,
@@ -110,39 +112,52 @@ struct Report {
 }
 
 impl Shipper {
-    /// `streams` is not empty.
-    pub(super) fn new(journal: Arc<Journal>, client: redis::Client, streams: &[String], pace: Pace) -> Self {
-        let files = journal.files();
-        let sources: Vec<_> = files
-            .into_iter()
-            .map(|file| Source {
-                stream: stream_of(file.producer(), streams.len()),
-                shipment: Shipment::new(file.head(), pace.stall),
-                earlier: !Arc::ptr_eq(&file, journal.current()),
-                file,
-            })
-            .collect();
-        let seed = BuildHasherDefault::<DefaultHasher>::default().hash_one(journal.current().producer());
+    /// One for each of `streams` that a file of the journal goes to. `streams` is not empty.
+    pub(super) fn all(journal: &Arc<Journal>, route: &Route, streams: &[String], pace: Pace) -> Vec<Self> {
+        let mut files = vec![Vec::new(); streams.len()];
+        for file in journal.files() {
+            files[stream_of(file.producer(), streams.len())].push(file);
+        }
+        let shippers = files.into_iter().zip(streams).filter(|(files, _)| !files.is_empty());
+        shippers.map(|(files, stream)| Self::new(journal, route, stream, files, pace)).collect()
+    }
+
+    fn new(
+        journal: &Arc<Journal>,
+        route: &Route,
+        stream: &str,
+        files: Vec<Arc<RunFile>>,
+        pace: Pace,
+    ) -> Self {
+        let source = |file: Arc<RunFile>| Source {
+            shipment: Shipment::new(file.head(), pace.stall),
+            earlier: !Arc::ptr_eq(&file, journal.current()),
+            file,
+        };
+        let who = (journal.current().producer(), stream);
         Self {
-            streams: streams.iter().map(|key| Stream { keys: StreamKeys::of(key), full: false }).collect(),
-            sources,
+            stream: Stream { keys: StreamKeys::of(stream), full: false },
+            sources: files.into_iter().map(source).collect(),
             link: None,
-            backoff: Backoff::new(seed),
+            backoff: Backoff::new(BuildHasherDefault::<DefaultHasher>::default().hash_one(who)),
             started: Instant::now(),
             last_round: Duration::ZERO,
             retry_at: Duration::ZERO,
             report: Report { dropped: journal.current().dropped(), ..Report::default() },
-            journal,
-            client,
+            journal: Arc::clone(journal),
+            route: route.clone(),
             pace,
         }
     }
 
     /// The thread's life: until `stop` names a deadline, then until everything is acknowledged or the deadline has
-    /// passed. If `stop`'s sender is gone, it ends at once.
+    /// passed. If `stop`'s sender is gone, or no file is left to ship, it ends at once.
     pub(super) fn run(mut self, stop: &Receiver<Instant>) {
         let deadline = loop {
             let wait = self.turn();
+            if self.sources.is_empty() {
+                return;
+            }
             match stop.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -157,11 +172,6 @@ impl Shipper {
             }
             std::thread::sleep(wait.min(left).min(self.pace.poll));
         }
-        let left = self.journal.pending_events();
-        if left > 0 {
-            tracing::info!(events = left, "events are not acknowledged yet; the next run sends them again");
-        }
-        self.journal.close();
     }
 
     /// One look at everything. Returns how long to sleep.
@@ -202,7 +212,9 @@ impl Shipper {
                 Err(_) => {}
             }
         }
-        self.report.drops(self.journal.current());
+        if self.sources.iter().any(|source| !source.earlier) {
+            self.report.drops(self.journal.current());
+        }
     }
 
     fn has_business(&self, now: Duration) -> bool {
@@ -214,7 +226,7 @@ impl Shipper {
 
     /// Whether the next round may send something of this source. On a new connection it first has to ask.
     fn can_send(&self, source: &Source) -> bool {
-        source.unsent() > 0 && !self.streams[source.stream].full
+        source.unsent() > 0 && !self.stream.full
     }
 
     fn has_full_batch(&self, source: &Source) -> bool {
@@ -225,7 +237,7 @@ impl Shipper {
     fn round(&mut self, now: Duration) -> redis::RedisResult<()> {
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => Link::open(&self.client, self.pace.timeout)?,
+            None => Link::open(&self.route, &self.stream.keys.stream, self.pace.timeout)?,
         };
         let loads = self.load();
         let (about, questions) = self.questions(&loads, now);
@@ -245,7 +257,7 @@ impl Shipper {
         let mut loads = Vec::new();
         let mut room = ROUND_BYTES;
         for (index, source) in self.sources.iter_mut().enumerate() {
-            if !source.shipment.may_send() || self.streams[source.stream].full {
+            if !source.shipment.may_send() || self.stream.full {
                 continue;
             }
             let mut from = source.shipment.next();
@@ -266,16 +278,14 @@ impl Shipper {
         loads
     }
 
-    /// The round's questions, each with the index of the stream (for its size) or source that it is about.
+    /// The round's questions, each with the index of the source that it is about (any, for the stream's size).
     fn questions<'a>(&'a self, loads: &'a [Load], now: Duration) -> (Vec<usize>, Vec<Question<'a>>) {
         let mut questions = Vec::new();
-        for (index, stream) in self.streams.iter().enumerate() {
-            if self.sources.iter().any(|source| source.stream == index && source.pending()) {
-                questions.push((index, Question::Memory(&stream.keys)));
-            }
+        let keys = &self.stream.keys;
+        if self.sources.iter().any(Source::pending) {
+            questions.push((0, Question::Memory(keys)));
         }
         for (index, source) in self.sources.iter().enumerate().filter(|(_, source)| source.pending()) {
-            let keys = &self.streams[source.stream].keys;
             // The acknowledgement is read last: it is published together with the cursor, and a cursor that is newer
             // than the acknowledgement would look as if the batch had been passed over.
             if let Some(id) = source.shipment.looks_for(now) {
@@ -294,7 +304,7 @@ impl Shipper {
             };
             let count = load.to.seq - load.from.seq;
             let batch = Batch { origin: Some(origin), count, data: &load.lines };
-            questions.push((load.source, Question::Add(&self.streams[source.stream].keys, batch)));
+            questions.push((load.source, Question::Add(keys, batch)));
         }
         questions.into_iter().unzip()
     }
@@ -305,7 +315,7 @@ impl Shipper {
         let mut looked = Vec::new();
         for (&index, answer) in about.iter().zip(answers) {
             match *answer {
-                Answer::Memory(bytes) => self.streams[index].measured(bytes, self.pace.stream_bytes),
+                Answer::Memory(bytes) => self.stream.measured(bytes, self.pace.stream_bytes),
                 Answer::Cursor(read) => cursor = read,
                 Answer::Entry(id, there) => looked.push((index, id, there, cursor)),
                 Answer::Acknowledged(read) => self.sources[index].acknowledged(read, now),
@@ -337,10 +347,12 @@ impl Shipper {
                 let next = source.shipment.acknowledged() + 1;
                 source.shipment.catch_up(source.file.reach(source.shipment.next(), next));
             }
+            // First, for a file that is free to its end may be deleted by another stream's shipper, and what it has
+            // not told of then becomes this run's to tell.
+            source.file.settle_dropped(source.shipment.acknowledged());
             if source.shipment.settled() != source.file.head() {
                 source.file.free(source.shipment.settled());
             }
-            source.file.settle_dropped(source.shipment.acknowledged());
         }
         let before = self.sources.len();
         self.sources.retain(|source| !source.earlier || source.pending());
@@ -357,7 +369,8 @@ impl Shipper {
         if !self.report.trouble {
             self.report.trouble = true;
             tracing::warn!(
-                redis = %self.client.get_connection_info().addr(),
+                redis = %self.route,
+                stream = self.stream.keys.stream,
                 error = error as &dyn std::error::Error,
                 pending = self.journal.pending_events(),
                 "events cannot be shipped; they stay in the journal, and shipping is tried again every 2 s at the latest"
@@ -373,7 +386,8 @@ impl Shipper {
         self.backoff.reset();
         if self.report.trouble {
             self.report.trouble = false;
-            tracing::info!(pending = self.journal.pending_events(), "events are shipped again");
+            let stream = self.stream.keys.stream.as_str();
+            tracing::info!(stream, pending = self.journal.pending_events(), "events are shipped again");
         }
     }
 }
