@@ -17,6 +17,7 @@ use crate::config::{Settings, SimulatedSettings};
 use crate::guard::breaker::Breakers;
 use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
+use crate::guard::limits::Limits as RateLimits;
 use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Pseudonyms, Server, router};
 use crate::providers::Provider;
 use crate::providers::simulated::{Behaviour, NAMES, Simulated};
@@ -110,6 +111,8 @@ pub async fn serve(
     let analyzer = Analyzer::new(simulated_providers(&settings.simulated), limits);
     keys.announce();
 
+    // The first requests should find Redis, if it is there.
+    redis.probe().await;
     // Dropped, and thereby stopped, when this function returns.
     let mut background = JoinSet::new();
     if recorder.is_on() {
@@ -120,7 +123,7 @@ pub async fn serve(
     background.spawn(health.clone().watch());
     let live = LiveFigures::new(exporter.clone(), &settings.live, shutdown.clone());
     background.spawn(live.clone().keep());
-    background.spawn(redis.keep_connected());
+    background.spawn(redis.clone().keep_connected());
     background.spawn(keys.clone().follow(recorder.clone()));
 
     let deadline = settings.shutdown.deadline;
@@ -137,6 +140,7 @@ pub async fn serve(
         live,
         connections: connections.clone(),
         shutdown: shutdown.clone(),
+        limits: RateLimits::new(&limit_settings, redis.clone()),
         pseudonyms: Pseudonyms::default(),
         started: Instant::now(),
     });

@@ -97,6 +97,16 @@ settings! {
 
     /// What one caller may take.
     limits: LimitSettings {
+        /// Requests a minute by a key of the basic plan, or from an address without a key.
+        basic_per_minute: usize = COUNT("100"),
+        /// Requests a minute by a key of the premium plan.
+        premium_per_minute: usize = COUNT("1000"),
+        /// Requests a minute by a key of the critical plan.
+        critical_per_minute: usize = COUNT("5000"),
+        /// Most headers of a request.
+        headers: usize = COUNT("64"),
+        /// Largest head of a request: path, query and headers.
+        header_bytes: u64 = BYTES("16KiB"),
         /// Largest body of a request.
         body_bytes: u64 = BYTES("1MiB"),
         /// Largest prompt, in bytes of UTF-8.

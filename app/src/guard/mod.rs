@@ -4,6 +4,7 @@
 //! * [`breaker`]: stops asking what keeps failing, and lets one probe find out when it is well again.
 //! * [`caller`]: who is asking, as handlers know it.
 //! * [`keys`]: who may ask, and for how much.
+//! * [`limits`]: how many requests a minute.
 //!
 //! What decides is pure: state and time come in as values, so that tables and random input test it. Doors (Redis, files,
 //! HTTP) are elsewhere or at the edge of a module.
@@ -12,3 +13,4 @@ pub mod address;
 pub mod breaker;
 pub mod caller;
 pub mod keys;
+pub mod limits;

@@ -14,7 +14,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ use techsapo_shared::event::{AuthAttempt, Event};
 use techsapo_shared::labels::{AuthFailureReason, AuthMethod, AuthStatus};
 
 use super::error::ApiError;
-use super::{API, App, HEALTH, MONITORING, STREAMS, UNMATCHED};
+use super::{API, App, HEALTH, MONITORING, STREAMS, limits};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
@@ -48,8 +48,8 @@ pub(super) const COOKIE: &str = "techsapo_session";
 
 /// The layer.
 pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let access = Access::of(route.as_ref().map_or(UNMATCHED, MatchedPath::as_str));
+    let route = limits::route(&request);
+    let access = Access::of(&route);
     let client = client(&app, &request);
     if access == Access::Open || (access.is_open_to_local() && client.is_local) {
         return next.run(request).await;
@@ -76,12 +76,24 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
         }
         Err(reason) => {
             attempt.fail(reason);
-            match reason {
-                AuthFailureReason::Forbidden => ApiError::forbidden_here().into_response(),
-                _ => ApiError::unauthorized().into_response(),
-            }
+            refuse(&app, &route, client, reason).into_response()
         }
     }
+}
+
+fn refuse(app: &App, route: &str, client: Client, reason: AuthFailureReason) -> ApiError {
+    match reason {
+        AuthFailureReason::Forbidden => return ApiError::forbidden_here(),
+        // Nothing was tried.
+        AuthFailureReason::Missing => return ApiError::unauthorized(),
+        _ => {}
+    }
+    let guess = app.limits.guess(client.subscriber());
+    if guess.allowed {
+        return ApiError::unauthorized();
+    }
+    limits::record_hit(app, route, client);
+    ApiError::too_many_wrong_keys(limits::retry_after_s(&guess))
 }
 
 /// Who asks, or why that may not.
@@ -257,6 +269,7 @@ impl Drop for Attempt<'_> {
 mod tests {
     use axum::http::HeaderValue;
 
+    use super::super::UNMATCHED;
     use super::*;
 
     fn shown(headers: &[(HeaderName, &'static str)]) -> (AuthMethod, Option<String>) {

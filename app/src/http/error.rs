@@ -53,6 +53,26 @@ impl ApiError {
             .with_details(json!({"task_type": asked, "tier": tier}))
     }
 
+    pub(super) fn too_many_wrong_keys(retry_after_s: u64) -> Self {
+        let message = "too many wrong API keys came from this address; try again later";
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message);
+        Self { retry_after_s: Some(retry_after_s), ..error }
+    }
+
+    pub(super) fn rate_limited(limit: u64, tier: TaskType, retry_after_s: u64) -> Self {
+        let message =
+            format!("the {tier} plan lets through {limit} requests a minute; try again in {retry_after_s} s");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        let details = json!({"limit_per_minute": limit, "retry_after_s": retry_after_s});
+        Self { retry_after_s: Some(retry_after_s), ..error.with_details(details) }
+    }
+
+    pub(super) fn head_too_large(headers: usize, bytes: u64) -> Self {
+        let message = format!("the request's head has more than {headers} headers or {bytes} bytes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
+            .with_details(json!({"limit_headers": headers, "limit_bytes": bytes}))
+    }
+
     /// Whether a key was shown that does not open what was asked for.
     pub(super) fn is_forbidden(&self) -> bool {
         self.status == StatusCode::FORBIDDEN

@@ -1,6 +1,6 @@
 //! The HTTP door: routes, what they take and give, and the rules that hold for all of them.
 //!
-//! Every response passes, from the inside out, through `access` (who may ask), `request_id` (a request has an id; an
+//! Every response passes, from the inside out, through `limits` (how much), `access` (who may ask), `request_id` (a request has an id; an
 //! error has one shape) and `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
 
 mod access;
@@ -10,6 +10,7 @@ mod exporter;
 mod form;
 mod generate;
 mod health;
+mod limits;
 mod live;
 mod observe;
 mod request_id;
@@ -36,6 +37,7 @@ pub use server::Server;
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
 use crate::guard::keys::Keys;
+use crate::guard::limits::Limits;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Recorder;
@@ -65,6 +67,8 @@ pub struct App {
     pub connections: Connections,
     /// The end of the process.
     pub shutdown: Shutdown,
+    /// Knows how much callers may ask.
+    pub limits: Limits,
     /// Names for users that tell nothing about them.
     pub pseudonyms: Pseudonyms,
     /// When this instance began.
@@ -100,7 +104,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/internal/status", get(status))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_rate))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), access::admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_head))
         .layer(middleware::from_fn(request_id::identify))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)

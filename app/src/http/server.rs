@@ -36,6 +36,9 @@ const MAX_STREAMS: u32 = 128;
 /// How often a silent peer of HTTP/2 is asked whether it is still there; and how long it may take to say so.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
+/// Headers that hyper has room for without being told, which costs it less than being told.
+const HEADERS_OF_HYPER: usize = 100;
+
 /// Serves a router on a listener.
 pub struct Server {
     listener: TcpListener,
@@ -72,6 +75,10 @@ impl Server {
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        // Room for one header more than is taken, so that a caller with too many hears it in the one shape of errors.
+        if limits.headers >= HEADERS_OF_HYPER {
+            http1.max_headers(limits.headers + 1);
+        }
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())

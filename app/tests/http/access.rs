@@ -216,3 +216,58 @@ fn what_watches_is_open_to_this_machine_and_to_keys_for_it() {
     assert_eq!(get("/api/v1/health", &far(&api)).status, 200);
     ask(&app, &monitor, "basic").error(403, "forbidden");
 }
+
+#[test]
+fn beyond_the_plan_a_caller_hears_when_to_come_back() {
+    let app = App::start(&[("limits.basic_per_minute", "3"), ("http.trusted_proxies", "127.0.0.1")]);
+    let from = |address: &str| ask(&app, &format!("x-forwarded-for: {address}\r\n"), "basic");
+    let number = |response: &Response, name: &str| response.header(name).unwrap().parse::<u64>().unwrap();
+    for remaining in [2, 1, 0] {
+        let response = from("203.0.113.7");
+        assert_eq!(response.status, 200);
+        assert_eq!(number(&response, "x-ratelimit-limit"), 3);
+        assert_eq!(number(&response, "x-ratelimit-remaining"), remaining);
+    }
+    let refused = from("203.0.113.7");
+    assert_eq!(refused.error(429, "rate_limited")["details"]["limit_per_minute"], 3);
+    assert!((1..=65).contains(&number(&refused, "retry-after")));
+    assert_eq!(number(&refused, "x-ratelimit-remaining"), 0);
+    assert!(number(&refused, "x-ratelimit-reset") > 1_700_000_000);
+    assert_eq!(from("203.0.113.8").status, 200, "another address");
+    assert_eq!(send(&app, "GET /api/v1/health", "", "").status, 200);
+
+    let hits = app.events("rate_limit_hit");
+    assert_eq!(hits.len(), 1);
+    assert_eq!(
+        (&hits[0]["endpoint"], &hits[0]["client_ip"]),
+        (&json!("/api/v1/generate"), &json!("203.0.113.0/24"))
+    );
+    assert_eq!(app.events("analysis").len(), 4);
+}
+
+#[test]
+fn who_shows_wrong_keys_again_and_again_is_told_to_wait_and_a_right_one_is_not_held_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let key = create(&path, "right", TaskType::Basic, &[Scope::Api]);
+    let app = App::start(&[("keys.file", path.to_str().unwrap())]);
+    for _ in 0..10 {
+        ask(&app, "x-api-key: wrong\r\n", "basic").error(401, "unauthorized");
+    }
+    let refused = ask(&app, "x-api-key: wrong\r\n", "basic");
+    refused.error(429, "too_many_attempts");
+    assert!(refused.header("retry-after").is_some());
+    ask(&app, "", "basic").error(401, "unauthorized");
+    assert_eq!(ask(&app, &format!("x-api-key: {key}\r\n"), "basic").status, 200);
+    assert_eq!(app.events("rate_limit_hit").len(), 1);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_an_error_in_the_one_shape() {
+    let app = App::start(&[]);
+    let many: String = (0..80).map(|number| format!("x-{number}: y\r\n")).collect();
+    ask(&app, &many, "basic").error(431, "head_too_large");
+    ask(&app, &format!("x-long: {}\r\n", "y".repeat(20_000)), "basic").error(431, "head_too_large");
+    let beyond: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    assert_eq!(ask(&app, &beyond, "basic").status, 431, "hyper's own limit");
+}

@@ -36,6 +36,7 @@ fn settings(overrides: &[(&str, &str)]) -> Settings {
         ("instance", "under-test"),
         ("redis.url", "redis://127.0.0.1:1"),
         ("exporter.url", "http://127.0.0.1:1"),
+        ("limits.basic_per_minute", "1000000"),
         ("simulated.latency", "0ms"),
         ("simulated.latency_jitter", "0ms"),
         ("simulated.disagreement", "0"),

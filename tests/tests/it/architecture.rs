@@ -49,6 +49,7 @@ const RULES: &[Rule] = &[
     },
     Rule { place: "app/src/guard/breaker/core.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/keys/ring.rs", words: IMPURE, because: PURE },
+    Rule { place: "app/src/guard/limits/window.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/catalog.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/apply.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/state.rs", words: IMPURE, because: PURE },

@@ -5,6 +5,7 @@ mod app_start;
 mod architecture;
 mod contract;
 mod end_to_end;
+mod limits;
 mod metrics;
 mod pipeline;
 mod replicas;
