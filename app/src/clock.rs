@@ -35,9 +35,40 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// The first moment (UTC) of a date written `2026-01-31`, in Unix milliseconds; nothing where there is no such day.
+pub fn midnight_ms(date: &str) -> Option<u64> {
+    let mut parts = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
+        return None;
+    }
+    // As in `civil`: the year begins in March.
+    let (year_from_march, month_from_march) =
+        if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = year_from_march / 400;
+    let year_of_era = year_from_march % 400;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day.checked_sub(1)?;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = days.checked_sub(719_468)?;
+    (civil(days) == (year, month, day)).then(|| days * 86_400_000)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{midnight_ms, rfc3339};
+
+    #[test]
+    fn a_date_is_its_first_moment_and_no_date_is_nothing() {
+        for date in ["1970-01-01", "2000-02-29", "2024-02-29", "2026-11-22", "2100-03-01", "9999-12-31"] {
+            let at = midnight_ms(date).unwrap();
+            assert_eq!(rfc3339(at), format!("{date}T00:00:00.000Z"));
+        }
+        for bad in
+            ["2025-02-29", "2100-02-29", "2026-13-01", "2026-00-01", "2026-01-00", "2026-01-32", "2026", "x"]
+        {
+            assert_eq!(midnight_ms(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn dates_known_from_elsewhere() {

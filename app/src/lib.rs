@@ -3,6 +3,7 @@
 
 pub mod analysis;
 pub mod cli;
+mod clients;
 pub mod clock;
 pub mod config;
 pub mod facts;
@@ -11,6 +12,8 @@ pub mod http;
 pub mod keys_command;
 pub mod logs;
 pub mod providers;
+pub mod reload;
+pub mod roster;
 pub mod runtime;
 pub mod service;
 pub mod shutdown;

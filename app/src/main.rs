@@ -9,6 +9,8 @@ use techsapo_app::cli::{Args, Command};
 use techsapo_app::config::{self, ConfigError, Settings};
 use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs;
+use techsapo_app::providers::keys::KeySources;
+use techsapo_app::roster::Sources;
 use techsapo_app::service::{self, StartError};
 use techsapo_app::telemetry::{Recorder, Telemetry, TelemetryError, TelemetrySettings};
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,20 +65,23 @@ fn run(args: &Args) -> Result<(), Failure> {
     if args.print_config {
         return Ok(write!(std::io::stdout(), "{}", loaded.to_toml())?);
     }
-    if args.check {
-        loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
-        return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
-    }
     if let Some(Command::Keys(command)) = &args.command {
         let file = &loaded.settings.keys.file;
         return Ok(command.run(file, &mut std::io::stdout(), &mut std::io::stderr())?);
     }
+    let vendor_keys = KeySources::of(&env);
+    // Read again when it serves; what is wrong is better said now, before anything is opened.
+    Sources::new(&loaded.settings, vendor_keys.clone()).read()?;
+    if args.check {
+        loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
+        return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
+    }
     logs::start(&loaded.settings.log);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    serve(loaded.settings)
+    serve(loaded.settings, vendor_keys)
 }
 
-fn serve(settings: Settings) -> Result<(), Failure> {
+fn serve(settings: Settings, vendor_keys: KeySources) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let deadline = settings.shutdown.deadline;
     let stop = {
@@ -95,7 +100,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     let listener = runtime.block_on(service::listen(settings.listen))?;
     let telemetry = start_telemetry(&settings)?;
     let recorder = telemetry.as_ref().map_or_else(Recorder::off, Telemetry::recorder);
-    let served = runtime.block_on(service::serve(settings, listener, keys, recorder, stop));
+    let served = runtime.block_on(service::serve(settings, listener, keys, vendor_keys, recorder, stop));
     // Whatever could still state a fact ends before the facts are sent off.
     runtime.shutdown_timeout(STRAGGLERS);
     if let Some(telemetry) = telemetry {

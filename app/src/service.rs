@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use techsapo_shared::event::{BudgetLimits, ConfiguredProvider, Event, ProvidersConfigured};
+use techsapo_shared::event::{BudgetLimits, Event};
+use techsapo_shared::labels::ClosedLabel;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
-use crate::config::{Settings, SimulatedSettings};
+use crate::config::Settings;
 use crate::guard::breaker::Breakers;
 use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
 use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Pseudonyms, Server, router};
-use crate::providers::Provider;
-use crate::providers::simulated::{Behaviour, NAMES, Simulated};
+use crate::providers::keys::KeySources;
+use crate::reload::{ReloadError, Reloader};
+use crate::roster::Sources;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::store::redis::Redis;
@@ -55,6 +57,9 @@ pub enum StartError {
     /// No client for the exporter can be made.
     #[error("cannot make a client for the exporter: {0}")]
     Exporter(#[from] reqwest::Error),
+    /// It is not clear who is to be asked.
+    #[error(transparent)]
+    Providers(#[from] ReloadError),
 }
 
 /// Reads the API keys. Without any, only this machine may ask.
@@ -78,7 +83,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-/// Serves until `stop`, then drains: connections first, then analyses whose callers have gone.
+/// Serves with the vendors whose keys are set, until `stop`, then drains: connections first, then analyses whose callers have gone.
 ///
 /// # Errors
 /// Says why it cannot start. Once it serves, it does not fail.
@@ -86,6 +91,7 @@ pub async fn serve(
     settings: Settings,
     listener: TcpListener,
     keys: Keys,
+    vendor_keys: KeySources,
     recorder: Recorder,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
@@ -108,15 +114,22 @@ pub async fn serve(
     let exporter = ExporterClient::new(&settings.exporter.url)?;
     let health = HealthChecks::new(settings.redis.clone(), exporter.clone(), recorder.clone());
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
-    let analyzer = Analyzer::new(simulated_providers(&settings.simulated), limits);
     keys.announce();
+    let reloader = Reloader::start(Sources::new(&settings, vendor_keys), recorder.clone(), &instance)?;
+    let analyzer = Analyzer::new(reloader.live(), limits);
+    let asked: Vec<_> = analyzer.providers().iter().map(|provider| provider.name().as_str()).collect();
+    recorder.record(&Event::BudgetLimits(BudgetLimits {
+        t: clock::unix_ms(),
+        daily_nanousd: settings.budget.daily_usd,
+        monthly_nanousd: settings.budget.monthly_usd,
+        time_zone: Cow::Borrowed(&settings.budget.time_zone),
+    }));
 
     // The first requests should find Redis, if it is there.
     redis.probe().await;
     // Dropped, and thereby stopped, when this function returns.
     let mut background = JoinSet::new();
     if recorder.is_on() {
-        record_configuration(&recorder, &settings, &analyzer, &instance);
         background.spawn(sampler.clone().record_samples());
         background.spawn(sampler.clone().record_lag());
     }
@@ -125,6 +138,7 @@ pub async fn serve(
     background.spawn(live.clone().keep());
     background.spawn(redis.clone().keep_connected());
     background.spawn(keys.clone().follow(recorder.clone()));
+    background.spawn(reloader.watch());
 
     let deadline = settings.shutdown.deadline;
     let limit_settings = settings.limits.clone();
@@ -147,7 +161,12 @@ pub async fn serve(
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let server =
         Server::new(listener, router(app), &limit_settings, connections.http.clone(), shutdown.clone());
-    tracing::info!(instance, address, "Serving; the simulated providers answer");
+    tracing::info!(instance, address, providers = asked.join(","), "Serving");
+    if asked.is_empty() {
+        tracing::warn!(
+            "No provider has a key, and simulated ones are not allowed: no question can be answered"
+        );
+    }
     let beginning = shutdown.clone();
     background.spawn(async move {
         stop.await;
@@ -166,43 +185,6 @@ pub async fn serve(
         );
     }
     Ok(())
-}
-
-/// The built-in providers, as they are set up.
-fn simulated_providers(settings: &SimulatedSettings) -> Vec<Arc<dyn Provider>> {
-    let behaviour = |index: usize| Behaviour {
-        seed: settings.seed,
-        latency: settings.latency,
-        latency_jitter: settings.latency_jitter,
-        failure_ppm: settings.failure_rate,
-        timeout_ppm: settings.timeout_rate,
-        disagreement_ppm: settings.disagreement,
-        input_price_nanousd: settings.input_prices[index],
-        output_price_nanousd: settings.output_prices[index],
-    };
-    let provider = |(index, name): (usize, _)| {
-        Arc::new(Simulated::new(name, settings.models[index].clone(), behaviour(index))) as Arc<dyn Provider>
-    };
-    NAMES.into_iter().enumerate().map(provider).collect()
-}
-
-/// States what this instance is set up to do, so that every series that may come stands at zero beforehand.
-fn record_configuration(recorder: &Recorder, settings: &Settings, analyzer: &Analyzer, instance: &str) {
-    let configured = |provider: &dyn Provider| ConfiguredProvider {
-        provider: provider.name(),
-        models: provider.models().iter().cloned().map(Cow::Owned).collect(),
-    };
-    recorder.record(&Event::ProvidersConfigured(ProvidersConfigured {
-        t: clock::unix_ms(),
-        app_instance: Cow::Borrowed(instance),
-        providers: analyzer.providers().map(configured).collect(),
-    }));
-    recorder.record(&Event::BudgetLimits(BudgetLimits {
-        t: clock::unix_ms(),
-        daily_nanousd: settings.budget.daily_usd,
-        monthly_nanousd: settings.budget.monthly_usd,
-        time_zone: Cow::Borrowed(&settings.budget.time_zone),
-    }));
 }
 
 /// A name for this instance where none is set: unique on its network.

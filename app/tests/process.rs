@@ -43,6 +43,31 @@ fn wrong_settings_are_told_all_at_once_and_end_with_two() {
 }
 
 #[test]
+fn a_wrong_file_of_providers_and_wrong_keys_are_told_all_at_once_and_end_with_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("providers.toml");
+    std::fs::write(&file, "[openai]\nmodels = []\n[acme]\n").unwrap();
+    let env = [("TECHSAPO_PROVIDERS_FILE", file.to_str().unwrap()), ("OPENAI_API_KEY", "sk-two\nlines")];
+    for args in [&[][..], &["--check"]] {
+        let output = run(&env, args);
+        assert_eq!(output.status.code(), Some(2));
+        let text = said(&output);
+        for part in [
+            "3 settings are wrong",
+            "providers.toml:2: openai.models",
+            "acme: is no vendor",
+            "OPENAI_API_KEY",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in {text}");
+        }
+        assert!(!text.contains("sk-"), "{text}");
+    }
+    std::fs::write(&file, "[openai]\nmodels = [\"gpt-5\"]\n").unwrap();
+    let output = run(&[env[0], ("OPENAI_API_KEY", "sk-one")], &["--check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
 fn a_named_file_that_is_not_there_is_an_error_and_a_default_one_is_not() {
     let output = run(&[], &["--check", "--config", "nowhere.toml"]);
     assert_eq!(output.status.code(), Some(2));

@@ -36,17 +36,17 @@ impl Answer {
     }
 }
 
+/// A client to be, for plain HTTP alone; every test's client begins here.
+pub fn builder() -> reqwest::blocking::ClientBuilder {
+    // Only the first of several choices counts, and all are the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().pool_max_idle_per_host(0)
+}
+
 /// The client behind [`get`], for requests that need more.
 pub fn client() -> &'static Client {
     static CLIENT: OnceLock<Client> = OnceLock::new();
-    CLIENT.get_or_init(|| {
-        Client::builder()
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .timeout(Duration::from_secs(30))
-            .build()
-            .unwrap()
-    })
+    CLIENT.get_or_init(|| builder().timeout(Duration::from_secs(30)).build().unwrap())
 }
 
 /// Sends a request.

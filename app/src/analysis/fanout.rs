@@ -6,7 +6,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::{Call, CallError, Limits, Question, Target};
-use crate::providers::CompletionRequest;
+use crate::providers::{Completion, CompletionRequest};
+
+/// How long a provider may take to give up once its time is over.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// What is left of an analysis' time.
 #[derive(Debug, Clone, Copy)]
@@ -72,18 +75,30 @@ async fn call(question: &Question, target: &Target, previous: Option<&str>, cloc
     let request = CompletionRequest {
         prompt: &question.prompt,
         task_type: question.task_type,
-        model: &target.model,
+        model: target.model.as_deref(),
         previous,
+        deadline: started + patience,
     };
-    let result = match tokio::time::timeout(patience, target.provider.complete(request)).await {
+    // A provider ends in time by itself, and then says what it spent.
+    let result = match tokio::time::timeout(patience + GRACE, target.provider.complete(request)).await {
         Ok(result) => result.map_err(CallError::from),
         Err(_) => Err(CallError::Timeout(patience)),
     };
     Call {
         provider: target.provider.name(),
-        model: result.as_ref().map_or_else(|_| target.model.clone(), |completion| completion.model.clone()),
+        model: model_of(&result, target),
         ended_ms: crate::clock::unix_ms(),
         duration: started.elapsed(),
         result,
     }
+}
+
+/// The model that served, or that was asked last, or that would have been asked first.
+fn model_of(result: &Result<Completion, CallError>, target: &Target) -> String {
+    let asked = match result {
+        Ok(completion) => Some(completion.model.as_str()),
+        Err(error) => error.told().and_then(|error| error.model.as_deref()),
+    };
+    let first = || target.provider.models().first().map(String::as_str);
+    asked.or(target.model.as_deref()).or_else(first).unwrap_or_default().to_owned()
 }

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use techsapo_shared::labels::{Provider as Name, Status, TaskType};
 
-use crate::providers::{Completion, Provider, ProviderError};
+use crate::providers::live::ProviderSet;
+use crate::providers::{Completion, ErrorKind, LiveProviders, Provider, ProviderError, Spent};
 pub use admission::Admission;
 pub use verdict::{Pair, Verdict};
 
@@ -74,21 +75,29 @@ pub enum PlanError {
     /// A model was named twice.
     #[error("the model {0:?} is named twice")]
     RepeatedModel(String),
-    /// Fewer models than answers needed.
-    #[error("this tier needs at least {needed} models, {available} can be asked")]
-    TooFew {
+    /// Fewer models named than answers needed.
+    #[error("this tier needs at least {needed} models, {named} are named")]
+    TooFewNamed {
         /// Answers needed.
         needed: usize,
-        /// Models to be had.
-        available: usize,
+        /// Models named.
+        named: usize,
+    },
+    /// Fewer providers configured than answers needed: nothing that the question could change.
+    #[error("this tier needs at least {needed} providers, {configured} are configured")]
+    TooFewProviders {
+        /// Answers needed.
+        needed: usize,
+        /// Providers in force.
+        configured: usize,
     },
 }
 
-/// One model of one provider.
+/// One provider, and the model to ask there if the question names one; else the choice is the provider's.
 #[derive(Clone)]
 struct Target {
     provider: Arc<dyn Provider>,
-    model: String,
+    model: Option<String>,
 }
 
 /// A question, and who will be asked.
@@ -103,20 +112,37 @@ pub struct Plan {
 /// Why a call brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It took longer than a call may take, or than was left of the analysis' time.
+    /// The provider did not even give up in time, and was not waited for any longer.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// No call was made: something here forbade it.
+    #[error("not asked: {0}")]
+    Rejected(ProviderError),
     /// The provider failed.
     #[error(transparent)]
-    Provider(#[from] ProviderError),
+    Provider(ProviderError),
+}
+
+impl From<ProviderError> for CallError {
+    fn from(error: ProviderError) -> Self {
+        if error.kind.rejected() { Self::Rejected(error) } else { Self::Provider(error) }
+    }
 }
 
 impl CallError {
-    /// What kind of failure it is, in one word for counting.
-    pub fn kind(&self) -> &'static str {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Timeout(_) => "timeout",
-            Self::Provider(error) => error.kind(),
+            Self::Timeout(_) => ErrorKind::Timeout,
+            Self::Rejected(error) | Self::Provider(error) => error.kind,
+        }
+    }
+
+    /// What the provider told of it, unless it told nothing.
+    pub fn told(&self) -> Option<&ProviderError> {
+        match self {
+            Self::Timeout(_) => None,
+            Self::Rejected(error) | Self::Provider(error) => Some(error),
         }
     }
 }
@@ -139,16 +165,33 @@ pub struct Call {
 impl Call {
     /// How it ended.
     pub fn status(&self) -> Status {
-        match self.result {
+        match &self.result {
             Ok(_) => Status::Success,
-            Err(CallError::Timeout(_)) => Status::Timeout,
-            Err(CallError::Provider(_)) => Status::Error,
+            Err(CallError::Rejected(_)) => Status::Rejected,
+            Err(error) if error.kind() == ErrorKind::Timeout => Status::Timeout,
+            Err(_) => Status::Error,
+        }
+    }
+
+    /// What it used, whatever came of it.
+    pub fn spent(&self) -> Spent {
+        match &self.result {
+            Ok(completion) => completion.spent,
+            Err(error) => error.told().map_or_else(Spent::default, |error| *error.spent),
         }
     }
 
     /// What it costs.
     pub fn cost_nanousd(&self) -> u64 {
-        self.result.as_ref().map_or(0, |completion| completion.cost_nanousd)
+        self.spent().cost_nanousd
+    }
+
+    /// Attempts made, as far as is known.
+    pub fn attempts(&self) -> u32 {
+        match &self.result {
+            Ok(completion) => completion.attempts,
+            Err(error) => error.told().map_or(1, |error| error.attempts),
+        }
     }
 }
 
@@ -211,7 +254,7 @@ impl Report {
 
 /// Asks providers and compares what they say.
 pub struct Analyzer {
-    providers: Vec<Arc<dyn Provider>>,
+    providers: Arc<LiveProviders>,
     limits: Limits,
 }
 
@@ -225,14 +268,14 @@ pub struct Limits {
 }
 
 impl Analyzer {
-    /// An analyzer that asks these providers, the preferred ones first.
-    pub fn new(providers: Vec<Arc<dyn Provider>>, limits: Limits) -> Self {
+    /// An analyzer that asks those of these providers that are in force when a question comes, the preferred ones first.
+    pub fn new(providers: Arc<LiveProviders>, limits: Limits) -> Self {
         Self { providers, limits }
     }
 
     /// Whom it can ask, the preferred ones first.
-    pub fn providers(&self) -> impl Iterator<Item = &dyn Provider> {
-        self.providers.iter().map(AsRef::as_ref)
+    pub fn providers(&self) -> ProviderSet {
+        self.providers.current()
     }
 
     /// Decides whom to ask.
@@ -243,7 +286,12 @@ impl Analyzer {
         let needed = answers_needed(question.task_type);
         let mut candidates = self.candidates(&question.models)?;
         if candidates.len() < needed {
-            return Err(PlanError::TooFew { needed, available: candidates.len() });
+            let there_are = candidates.len();
+            return Err(if question.models.is_empty() {
+                PlanError::TooFewProviders { needed, configured: there_are }
+            } else {
+                PlanError::TooFewNamed { needed, named: there_are }
+            });
         }
         let wanted = match question.mode {
             _ if !question.models.is_empty() => candidates.len(),
@@ -255,35 +303,29 @@ impl Analyzer {
         Ok(Plan { question, needed, asked, spares })
     }
 
-    /// The named models, or every provider's preferred one.
+    /// The named models, or every provider.
     fn candidates(&self, models: &[String]) -> Result<Vec<Target>, PlanError> {
-        let every = || {
-            self.providers.iter().flat_map(|provider| provider.models().iter().map(move |m| (provider, m)))
-        };
-        let target = |(provider, model): (&Arc<dyn Provider>, &String)| Target {
-            provider: Arc::clone(provider),
-            model: model.clone(),
-        };
+        let providers = self.providers.current();
         if models.is_empty() {
-            let preferred =
-                self.providers.iter().filter_map(|provider| Some((provider, provider.models().first()?)));
-            return Ok(preferred.map(target).collect());
+            let target =
+                |provider: &Arc<dyn Provider>| Target { provider: Arc::clone(provider), model: None };
+            return Ok(providers.iter().map(target).collect());
         }
-        models
-            .iter()
-            .enumerate()
-            .map(|(index, model)| {
-                if models[..index].contains(model) {
-                    return Err(PlanError::RepeatedModel(model.clone()));
-                }
-                every().find(|(_, known)| *known == model).map(target).ok_or_else(|| {
-                    PlanError::UnknownModel {
-                        model: model.clone(),
-                        known: every().map(|(_, known)| known.clone()).collect(),
-                    }
-                })
+        let find = |model: &String| {
+            let provider = providers.iter().find(|provider| provider.models().contains(model));
+            let target = provider
+                .map(|provider| Target { provider: Arc::clone(provider), model: Some(model.clone()) });
+            target.ok_or_else(|| PlanError::UnknownModel {
+                model: model.clone(),
+                known: providers.iter().flat_map(|provider| provider.models()).cloned().collect(),
             })
-            .collect()
+        };
+        for (index, model) in models.iter().enumerate() {
+            if models[..index].contains(model) {
+                return Err(PlanError::RepeatedModel(model.clone()));
+            }
+        }
+        models.iter().map(find).collect()
     }
 
     /// Asks, compares, decides. Ends within the analysis' time, whatever the providers do.

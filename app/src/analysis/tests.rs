@@ -7,14 +7,14 @@ use futures_util::future::BoxFuture;
 use techsapo_shared::event::WHOLE_PPM;
 
 use super::*;
-use crate::providers::CompletionRequest;
-use Does::{Answer, Fail, Hang};
+use crate::providers::{CompletionRequest, Tokens};
+use Does::{Answer, Hang};
 
 /// What a provider does when it is asked.
 #[derive(Clone, Copy)]
 enum Does {
     Answer(&'static str),
-    Fail,
+    Fail(ErrorKind),
     Hang,
 }
 
@@ -43,12 +43,14 @@ impl Provider for Fake {
             match self.does {
                 Does::Answer(text) => Ok(Completion {
                     text: text.to_owned(),
-                    model: request.model.to_owned(),
-                    input_tokens: 1,
-                    output_tokens: 2,
-                    cost_nanousd: 3,
+                    model: request.model.unwrap_or(&self.models[0]).to_owned(),
+                    instead_of: None,
+                    spent: SPENT,
+                    attempts: 1,
                 }),
-                Does::Fail => Err(ProviderError::Unavailable("told to fail".to_owned())),
+                Does::Fail(kind) => {
+                    Err(ProviderError { spent: Box::new(SPENT), ..ProviderError::new(kind, "") })
+                }
                 Does::Hang => std::future::pending().await,
             }
         }
@@ -56,6 +58,13 @@ impl Provider for Fake {
     }
 }
 
+const SPENT: Spent = Spent {
+    tokens: Tokens { input: 1, cached_input: 0, cache_write: 0, output: 2, reasoning: 0 },
+    cost_nanousd: 3,
+    unpriced: false,
+};
+#[allow(non_upper_case_globals)] // Reads as the variant that it stands for.
+const Fail: Does = Does::Fail(ErrorKind::Unavailable);
 const NAMES: [Name; 4] = [Name::Gemini, Name::OpenAi, Name::Claude, Name::OpenRouter];
 
 fn fakes(does: &[Does]) -> Vec<Arc<Fake>> {
@@ -70,7 +79,8 @@ fn fakes(does: &[Does]) -> Vec<Arc<Fake>> {
 
 fn analyzer(fakes: &[Arc<Fake>]) -> Analyzer {
     let limits = Limits { call: Duration::from_millis(20), analysis: Duration::from_secs(60) };
-    Analyzer::new(fakes.iter().map(|fake| Arc::clone(fake) as Arc<dyn Provider>).collect(), limits)
+    let providers = fakes.iter().map(|fake| Arc::clone(fake) as Arc<dyn Provider>).collect();
+    Analyzer::new(Arc::new(LiveProviders::new(providers)), limits)
 }
 
 fn question(task_type: TaskType, mode: Mode) -> Question {
@@ -122,8 +132,8 @@ fn too_few_answers_are_an_error_that_keeps_what_happened() {
     assert_eq!(report.status(), Status::Error);
     assert!(report.chosen().is_none());
     assert_eq!(report.calls.len(), 4);
-    assert_eq!(report.total_cost_nanousd(), 3);
-    assert_eq!(report.calls[1].result.as_ref().unwrap_err().kind(), "unavailable");
+    assert_eq!(report.total_cost_nanousd(), 12, "what failed was billed too");
+    assert_eq!(report.calls[1].result.as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[test]
@@ -138,7 +148,7 @@ fn one_answer_has_neither_agreement_nor_confidence() {
 fn a_provider_that_hangs_times_out_and_is_replaced() {
     let report = report(&[Hang, SAME, SAME, SAME], TaskType::Basic);
     assert_eq!(report.calls[0].status(), Status::Timeout);
-    assert_eq!(report.calls[0].result.as_ref().unwrap_err().kind(), "timeout");
+    assert_eq!(report.calls[0].result.as_ref().unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(report.status(), Status::Success);
 }
 
@@ -193,10 +203,38 @@ fn named_models_are_asked_and_no_others() {
         analyzer.plan(Question { models, ..question(TaskType::Basic, Mode::Parallel) })
     };
     let plan = ask(&["Claude-2", "Gemini-1", "Claude-1"]).unwrap();
-    let targets: Vec<_> = plan.asked.iter().map(|target| target.model.as_str()).collect();
+    let targets: Vec<_> = plan.asked.iter().map(|target| target.model.as_deref().unwrap()).collect();
     assert_eq!(targets, ["Claude-2", "Gemini-1", "Claude-1"]);
     assert!(plan.spares.is_empty());
-    assert_eq!(ask(&["Claude-1"]).err(), Some(PlanError::TooFew { needed: 2, available: 1 }));
+    assert_eq!(ask(&["Claude-1"]).err(), Some(PlanError::TooFewNamed { needed: 2, named: 1 }));
     assert_eq!(ask(&["Claude-1", "Claude-1"]).err(), Some(PlanError::RepeatedModel("Claude-1".to_owned())));
     assert!(ask(&["nobody", "Claude-1"]).err().unwrap().to_string().contains("OpenRouter-2"));
+}
+
+#[test]
+fn a_call_that_was_not_made_is_rejected_and_replaced() {
+    let report = report(&[Does::Fail(ErrorKind::Saturated), SAME, SAME], TaskType::Basic);
+    assert_eq!(report.calls[0].status(), Status::Rejected);
+    assert!(matches!(report.calls[0].result, Err(CallError::Rejected(_))));
+    assert_eq!(report.status(), Status::Success);
+}
+
+#[test]
+fn a_failed_call_bears_the_model_that_was_asked_first() {
+    let report = report(&[Fail, SAME, SAME], TaskType::Basic);
+    assert_eq!(report.calls[0].model, "Gemini-1");
+}
+
+#[test]
+fn providers_change_between_questions_and_never_within_one() {
+    let (before, after) = (fakes(&[SAME; 2]), fakes(&[OTHER; 4]));
+    let analyzer = analyzer(&before);
+    let plan = analyzer.plan(question(TaskType::Basic, Mode::Parallel)).unwrap();
+    let four = || question(TaskType::Critical, Mode::Parallel);
+    assert_eq!(analyzer.plan(four()).err(), Some(PlanError::TooFewProviders { needed: 4, configured: 2 }));
+    analyzer.providers.replace(after.iter().map(|fake| Arc::clone(fake) as Arc<dyn Provider>).collect());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let report = runtime.block_on(analyzer.analyze(plan));
+    assert_eq!(report.chosen().unwrap().1.text, "Add an index to the table.");
+    assert_eq!(run(&analyzer, four()).calls.len(), 4);
 }

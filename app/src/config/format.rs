@@ -7,6 +7,7 @@ use std::time::Duration;
 use techsapo_redis_route::Route;
 use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
 
+use crate::clock;
 use crate::guard::address::Network;
 
 /// How a value is written, and how to read it.
@@ -40,6 +41,17 @@ pub enum LogFormat {
     Json,
     /// For a person's eyes.
     Text,
+}
+
+/// When simulated providers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SimulatedMix {
+    /// When no real one has a key.
+    Auto,
+    /// After the real ones.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// An address to listen on.
@@ -129,6 +141,56 @@ pub const LOG_FORMAT: Format<LogFormat> = Format::new("json or text", |text| mat
     "text" => Some(LogFormat::Text),
     _ => None,
 });
+
+/// A file's path, or nothing.
+pub const OPTIONAL_PATH: Format<Option<PathBuf>> =
+    Format::new("a file's path, or nothing", |text| Some((!text.is_empty()).then(|| PathBuf::from(text))));
+/// When simulated providers are asked.
+pub const SIMULATED_MIX: Format<SimulatedMix> = Format::new("auto, always or never", |text| match text {
+    "auto" => Some(SimulatedMix::Auto),
+    "always" => Some(SimulatedMix::Always),
+    "never" => Some(SimulatedMix::Never),
+    _ => None,
+});
+/// Where a vendor serves: over TLS, unless it is on this machine.
+pub const BASE_URL: Format<String> = Format::new(
+    "an address such as https://api.example.com/v1, without user, query or fragment; http only for 127.0.0.1, [::1] and localhost",
+    |text| {
+        let url = reqwest::Url::parse(text).ok()?;
+        let loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+        let scheme = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        (scheme && url.has_host() && plain).then(|| url.as_str().trim_end_matches('/').to_owned())
+    },
+);
+/// A model's name: what can stand in an address and in a label.
+pub const MODEL: Format<String> = Format::new("a model's name, such as gpt-5 or vendor/model-1", |text| {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '/' | '@');
+    name(text).filter(|name| name.chars().all(allowed) && !name.contains(".."))
+});
+/// Models in order of preference.
+pub const PREFERENCE: Format<Vec<String>> = Format::list("one or more different models' names", |text| {
+    (STREAMS.parse)(text)?.into_iter().map(|model| (MODEL.parse)(&model)).collect()
+});
+/// Attempts at one thing.
+pub const ATTEMPTS: Format<u32> = Format::new("a whole number from 1 to 10", |text| {
+    text.parse().ok().filter(|attempts| (1..=10).contains(attempts))
+});
+/// A number of tokens.
+pub const TOKENS: Format<u64> = Format::new("a whole number of tokens, at most 10000000", |text| {
+    text.parse().ok().filter(|&tokens| tokens <= 10_000_000)
+});
+/// Most tokens of an answer.
+pub const OUTPUT_TOKENS: Format<u64> = Format::new("a whole number of tokens from 16 to 10000000", |text| {
+    (TOKENS.parse)(text).filter(|&tokens| tokens >= 16)
+});
+/// A date, in Unix milliseconds of its first moment.
+pub const DATE: Format<u64> = Format::new("a date such as 2026-01-31", clock::midnight_ms);
+/// A price that may be zero, in nano-USD for a million tokens.
+pub const PRICE: Format<u64> = Format::new("an amount in USD for a million tokens, such as 1.25", nano_usd);
 
 fn name(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= MAX_LABEL_BYTES).then(|| text.to_owned())

@@ -222,7 +222,7 @@ impl Source<'_> {
 }
 
 /// A value as it would stand in the environment.
-fn written(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn written(value: &DeValue<'_>) -> Option<String> {
     Some(match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) => number.to_string(),
@@ -245,7 +245,7 @@ fn did_you_mean(key: &str) -> String {
         .map_or_else(String::new, |near| format!("; did you mean {near}?"))
 }
 
-fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
         .filter(|(similarity, _)| *similarity >= 0.75)

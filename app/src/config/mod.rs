@@ -11,6 +11,7 @@
 mod declare;
 pub mod format;
 mod load;
+pub mod providers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use crate::guard::address::Network;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
-    NAME, NETWORKS, NUMBER, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, STREAMS, SWITCH, TIMEOUT, USD,
+    NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS,
+    SWITCH, SimulatedMix, TIMEOUT, USD,
 };
 use techsapo_redis_route::Route;
 
@@ -131,6 +133,14 @@ settings! {
         deadline: Duration = TIMEOUT("60s"),
         /// How long one call to a provider may take.
         provider_timeout: Duration = TIMEOUT("30s"),
+    }
+
+    /// Who is asked. Keys come from the environment alone: see docs/providers.md.
+    providers: ProvidersSettings {
+        /// File of vendors, models and prices; empty: config/providers.toml if it exists, else what is built in. Changes of it take effect at once.
+        file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// When the simulated providers are asked: auto (when no vendor has a key), always (after the real ones) or never.
+        simulated: SimulatedMix = SIMULATED_MIX("auto"),
     }
 
     /// The built-in simulated providers, which answer without any key. Lists are in the order Gemini, OpenAI, Claude, OpenRouter.

@@ -191,6 +191,11 @@ impl ApiError {
 
 impl From<PlanError> for ApiError {
     fn from(error: PlanError) -> Self {
+        if let PlanError::TooFewProviders { needed, configured } = error {
+            let message = format!("{error}; set keys for more vendors, or allow simulated providers");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_enough_providers", message)
+                .with_details(json!({"needed": needed, "configured": configured}));
+        }
         Self::invalid_request(&[("models", format!("cannot be asked: {error}"))])
     }
 }

@@ -37,7 +37,7 @@ impl ExporterClient {
     /// Says why no client can be made.
     pub fn new(url: &str) -> Result<Self, reqwest::Error> {
         // Straight to the exporter: a proxy of the environment is for the world outside.
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(HEALTH_TIMEOUT).build()?;
+        let http = crate::clients::builder().no_proxy().connect_timeout(HEALTH_TIMEOUT).build()?;
         Ok(Self { http, url: url.to_owned() })
     }
 

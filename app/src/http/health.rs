@@ -173,5 +173,5 @@ fn providers(app: &App) -> Vec<Value> {
             "simulated": provider.name().vendor() == Vendor::Simulated,
         })
     };
-    app.analyzer.providers().map(view).collect()
+    app.analyzer.providers().iter().map(|provider| view(provider.as_ref())).collect()
 }

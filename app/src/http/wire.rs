@@ -119,6 +119,7 @@ pub(super) struct CallView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     agreement_score: Option<f64>,
     duration_ms: u64,
+    attempts: u32,
     input_tokens: u64,
     output_tokens: u64,
     cost: f64,
@@ -140,9 +141,9 @@ impl<'a> CallView<'a> {
     }
 
     fn new(report: &'a Report, index: usize, call: &'a Call) -> Self {
-        let answer = call.result.as_ref().ok();
+        let spent = call.spent();
         let problem = |error: &crate::analysis::CallError| CallProblem {
-            kind: error.kind(),
+            kind: error.kind().as_str(),
             message: error.to_string(),
         };
         Self {
@@ -152,10 +153,11 @@ impl<'a> CallView<'a> {
             confidence: report.verdict.confidence_in_ppm(index).map(score),
             agreement_score: report.verdict.agreement_ppm[index].map(score),
             duration_ms: clock::micros(call.duration) / 1_000,
-            input_tokens: answer.map_or(0, |answer| answer.input_tokens),
-            output_tokens: answer.map_or(0, |answer| answer.output_tokens),
-            cost: usd(call.cost_nanousd()),
-            cost_nanousd: call.cost_nanousd(),
+            attempts: call.attempts(),
+            input_tokens: spent.tokens.input,
+            output_tokens: spent.tokens.output,
+            cost: usd(spent.cost_nanousd),
+            cost_nanousd: spent.cost_nanousd,
             error: call.result.as_ref().err().map(problem),
         }
     }

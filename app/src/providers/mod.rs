@@ -1,24 +1,99 @@
 //! Who can be asked: one trait, and one vendor per file. Facts in, facts out.
 //!
 //! A provider knows nothing of HTTP routes, analyses or measuring. It returns what it was told and what that cost, or
-//! why there is nothing; whoever asks decides how long to wait.
+//! why there is nothing and what that cost.
+//!
+//! * [`openai`], [`gemini`], [`anthropic`], [`openrouter`]: each vendor's wire format, as a `dialect`.
+//! * [`remote`]: a provider over the network in one of these dialects: attempts, fall-back to the next model, cost.
+//! * `transport`, `sse`, `retry`: one attempt, its events, and whether and when there is another.
+//! * [`prices`]: what tokens cost. [`keys`]: what opens the door. [`simulated`]: answers without any of it.
+//! * [`live`]: the providers in force, which change while analyses run.
+//!
+//! To guard calls (breakers, budgets), wrap a provider in another that refuses with a kind that
+//! [`ErrorKind::rejected`] knows: an analysis then counts the call as rejected.
 
+pub mod anthropic;
+mod dialect;
+mod error;
+pub mod gemini;
+pub mod keys;
+pub mod live;
+pub mod openai;
+pub mod openrouter;
+pub mod prices;
+pub mod remote;
+mod retry;
 pub mod simulated;
+mod sse;
+mod transport;
+pub mod vendors;
+
+use std::ops::AddAssign;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use techsapo_shared::labels::{Provider as Name, TaskType};
 
-/// One question to one model.
+pub use error::{ErrorKind, ProviderError};
+pub use live::LiveProviders;
+
+/// One question to one provider.
 #[derive(Debug, Clone, Copy)]
 pub struct CompletionRequest<'a> {
     /// The question.
     pub prompt: &'a str,
     /// How demanding it is.
     pub task_type: TaskType,
-    /// The model to ask: one of [`Provider::models`].
-    pub model: &'a str,
+    /// The model to ask and no other, one of [`Provider::models`]; nothing: the provider's choice.
+    pub model: Option<&'a str>,
     /// The answer that another provider gave before, to be examined and bettered.
     pub previous: Option<&'a str>,
+    /// When an answer is of no more use. A provider gives up by then, and says what it spent.
+    pub deadline: Instant,
+}
+
+/// Tokens as the vendor bills them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tokens {
+    /// All input, with what was read from and written to a cache.
+    pub input: u64,
+    /// The part of `input` that was read from the vendor's cache.
+    pub cached_input: u64,
+    /// The part of `input` that was written to the vendor's cache.
+    pub cache_write: u64,
+    /// All output, with what the model reasoned.
+    pub output: u64,
+    /// The part of `output` that was reasoning, where the vendor tells.
+    pub reasoning: u64,
+}
+
+impl AddAssign for Tokens {
+    fn add_assign(&mut self, more: Self) {
+        self.input += more.input;
+        self.cached_input += more.cached_input;
+        self.cache_write += more.cache_write;
+        self.output += more.output;
+        self.reasoning += more.reasoning;
+    }
+}
+
+/// What a call used, all its attempts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Billable tokens.
+    pub tokens: Tokens,
+    /// What they cost, in billionths of a US dollar.
+    pub cost_nanousd: u64,
+    /// Some of them have no price: the cost is too low.
+    pub unpriced: bool,
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, more: Self) {
+        self.tokens += more.tokens;
+        self.cost_nanousd = self.cost_nanousd.saturating_add(more.cost_nanousd);
+        self.unpriced |= more.unpriced;
+    }
 }
 
 /// An answer and what it cost.
@@ -26,31 +101,14 @@ pub struct CompletionRequest<'a> {
 pub struct Completion {
     /// The answer.
     pub text: String,
-    /// The model that served.
+    /// The model that served. A dated snapshot of the model asked for bears that one's name.
     pub model: String,
-    /// Billable input tokens.
-    pub input_tokens: u64,
-    /// Billable output tokens.
-    pub output_tokens: u64,
-    /// What the call costs, in billionths of a US dollar.
-    pub cost_nanousd: u64,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProviderError {
-    /// The provider says that it cannot answer now.
-    #[error("the provider is unavailable: {0}")]
-    Unavailable(String),
-}
-
-impl ProviderError {
-    /// What kind of failure it is, in one word for counting.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "unavailable",
-        }
-    }
+    /// The model that was asked for, where another served.
+    pub instead_of: Option<String>,
+    /// What all attempts used.
+    pub spent: Spent,
+    /// Attempts made; at least one.
+    pub attempts: u32,
 }
 
 /// Someone who answers questions.
@@ -61,7 +119,8 @@ pub trait Provider: Send + Sync {
     /// Its models, the preferred one first; never empty.
     fn models(&self) -> &[String];
 
-    /// Asks once. Waits as long as it takes: time-outs are the caller's, who simply stops waiting.
+    /// Asks, and gives up at the request's deadline. Who asks may also simply stop waiting; what was spent is then
+    /// not known.
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,

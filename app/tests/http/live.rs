@@ -207,6 +207,8 @@ fn who_takes_nothing_loses_the_connection() {
 #[test]
 fn http2_is_spoken_with_those_who_begin_with_it() {
     let app = App::start(&[]);
+    // The client wants its cryptography named, also for plain HTTP; whoever named it first, it is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
     let address = app.connect().peer_addr().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use techsapo_app::config::{self, Settings};
+use techsapo_app::providers::keys::KeySources;
 use techsapo_app::service::{self, StartError};
 use techsapo_app::telemetry::Recorder;
 use tokio::runtime::Runtime;
@@ -51,6 +52,11 @@ fn settings(overrides: &[(&str, &str)]) -> Settings {
 
 impl App {
     pub(crate) fn start(overrides: &[(&str, &str)]) -> Self {
+        Self::start_with(overrides, KeySources::default())
+    }
+
+    /// With keys of vendors.
+    pub(crate) fn start_with(overrides: &[(&str, &str)], vendor_keys: KeySources) -> Self {
         let journal = tempfile::tempdir().unwrap();
         let keys = journal.path().join("keys.toml").display().to_string();
         let mut settings = settings(&[&[("keys.file", keys.as_str())], overrides].concat());
@@ -62,7 +68,8 @@ impl App {
         let keys = service::keys(&settings).unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        let served = runtime.spawn(service::serve(settings, listener, keys, recorder.clone(), stopped));
+        let served =
+            runtime.spawn(service::serve(settings, listener, keys, vendor_keys, recorder.clone(), stopped));
         Self { address, recorder, runtime, running: Some((stop, served)), _journal: journal }
     }
 

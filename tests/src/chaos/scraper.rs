@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::Response;
 
 use crate::Exposition;
 
@@ -72,8 +72,7 @@ pub(super) fn serves_the_state(page: &Exposition) -> bool {
 
 impl Shared {
     fn look_at(&self, urls: &[String]) {
-        let client =
-            Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap();
+        let client = crate::http::builder().timeout(PATIENCE).build().unwrap();
         let mut last: Option<(u64, Exposition)> = None;
         while !self.stop.load(Ordering::Relaxed) {
             for url in urls {

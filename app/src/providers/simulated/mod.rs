@@ -8,13 +8,13 @@
 
 mod text;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use techsapo_shared::labels::{ClosedLabel, Provider as Name, TaskType};
 
-use super::{Completion, CompletionRequest, Provider, ProviderError};
+use super::{Completion, CompletionRequest, ErrorKind, Provider, ProviderError, Spent, Tokens};
 use text::{Stance, is_ideographic};
 
 /// The simulated providers, in the order in which lists of settings name them.
@@ -67,7 +67,10 @@ impl Simulated {
     fn outcome(&self, request: &CompletionRequest<'_>) -> Result<Completion, ProviderError> {
         let (question, own) = self.draws(request);
         if own.happens("failure", self.behaviour.failure_ppm) {
-            return Err(ProviderError::Unavailable("simulated failure".to_owned()));
+            return Err(ProviderError {
+                attempts: 1,
+                ..ProviderError::new(ErrorKind::Unavailable, "simulated failure")
+            });
         }
         let stance = if own.happens("disagree", self.behaviour.disagreement_ppm) {
             Stance::Contrary
@@ -80,13 +83,16 @@ impl Simulated {
             TaskType::Critical => 5,
         };
         let text = text::compose(request.prompt, stance, sentences, question, own);
-        let input_tokens = tokens(request.prompt) + request.previous.map_or(0, tokens);
-        let output_tokens = tokens(&text);
+        let (input, output) = (tokens(request.prompt) + request.previous.map_or(0, tokens), tokens(&text));
         Ok(Completion {
-            model: request.model.to_owned(),
-            input_tokens,
-            output_tokens,
-            cost_nanousd: self.cost_nanousd(input_tokens, output_tokens),
+            model: request.model.unwrap_or(&self.models[0]).to_owned(),
+            instead_of: None,
+            spent: Spent {
+                tokens: Tokens { input, output, ..Tokens::default() },
+                cost_nanousd: self.cost_nanousd(input, output),
+                unpriced: false,
+            },
+            attempts: 1,
             text,
         })
     }
@@ -121,10 +127,15 @@ impl Provider for Simulated {
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
         async move {
             let (_, own) = self.draws(&request);
-            if own.happens("timeout", self.behaviour.timeout_ppm) {
-                return std::future::pending().await;
-            }
             let latency = self.latency(own);
+            let left = request.deadline.saturating_duration_since(Instant::now());
+            if latency >= left || own.happens("timeout", self.behaviour.timeout_ppm) {
+                tokio::time::sleep(left).await;
+                return Err(ProviderError {
+                    attempts: 1,
+                    ..ProviderError::new(ErrorKind::Timeout, "simulated")
+                });
+            }
             // A timer would take a millisecond to find that there is nothing to wait for.
             if !latency.is_zero() {
                 tokio::time::sleep(latency).await;
@@ -204,8 +215,9 @@ mod tests {
         provider.outcome(&CompletionRequest {
             prompt,
             task_type: TaskType::Basic,
-            model: "m",
+            model: None,
             previous: None,
+            deadline: Instant::now(),
         })
     }
 
@@ -253,10 +265,15 @@ mod tests {
     #[test]
     fn a_previous_answer_is_billed_as_input() {
         let provider = Simulated::new(Name::SimulatedGemini, "m".to_owned(), behaviour());
-        let request =
-            CompletionRequest { prompt: "abcd", task_type: TaskType::Basic, model: "m", previous: None };
-        assert_eq!(provider.outcome(&request).unwrap().input_tokens, 1);
+        let request = CompletionRequest {
+            prompt: "abcd",
+            task_type: TaskType::Basic,
+            model: Some("m"),
+            previous: None,
+            deadline: Instant::now(),
+        };
+        assert_eq!(provider.outcome(&request).unwrap().spent.tokens.input, 1);
         let later = CompletionRequest { previous: Some("12345678"), ..request };
-        assert_eq!(provider.outcome(&later).unwrap().input_tokens, 3);
+        assert_eq!(provider.outcome(&later).unwrap().spent.tokens.input, 3);
     }
 }

@@ -1,0 +1,134 @@
+//! Who is asked: from settings, `providers.toml` and keys to providers.
+//!
+//! A vendor is asked when it has a section and a key. Without any key the simulated providers answer, unless
+//! `providers.simulated` says otherwise. Guards around providers (breakers, budgets) belong into [`Roster::assemble`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::format::SimulatedMix;
+use crate::config::providers::{self as file, ConfiguredVendor};
+use crate::config::{ConfigError, Settings, SimulatedSettings};
+use crate::providers::Provider;
+use crate::providers::keys::{Key, KeySources};
+use crate::providers::remote::{Remote, RemoteSettings};
+use crate::providers::simulated::{Behaviour, NAMES, Simulated};
+
+/// Where it is written who is asked.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    file: Option<PathBuf>,
+    keys: KeySources,
+    mix: SimulatedMix,
+    simulated: SimulatedSettings,
+}
+
+/// Everything that decides who is asked, as it was read at one moment.
+#[derive(Clone)]
+pub struct Roster {
+    /// Vendors with a key, in the order of asking.
+    vendors: Vec<(ConfiguredVendor, Key)>,
+    simulated: Option<SimulatedSettings>,
+}
+
+impl Sources {
+    /// As the settings say, with the keys that the environment names.
+    pub fn new(settings: &Settings, keys: KeySources) -> Self {
+        Self {
+            file: file::path(settings.providers.file.as_deref()),
+            keys,
+            mix: settings.providers.simulated,
+            simulated: settings.simulated.clone(),
+        }
+    }
+
+    /// The files whose change changes who is asked.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.file.iter().cloned().chain(self.keys.files().map(PathBuf::from))
+    }
+
+    /// Reads everything anew.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file and the keys.
+    pub fn read(&self) -> Result<Roster, ConfigError> {
+        let (vendors, keys) = match (file::load(self.file.as_deref()), self.keys.read()) {
+            (Ok(vendors), Ok(keys)) => (vendors, keys),
+            (vendors, keys) => {
+                let problems = vendors.err().into_iter().chain(keys.err()).flatten().collect();
+                return Err(ConfigError { problems });
+            }
+        };
+        let with_key = |configured: ConfiguredVendor| {
+            let key = keys.get(configured.vendor.section)?.clone();
+            Some((configured, key))
+        };
+        let vendors: Vec<_> = vendors.into_iter().filter_map(with_key).collect();
+        let simulated = match self.mix {
+            SimulatedMix::Auto => vendors.is_empty(),
+            SimulatedMix::Always => true,
+            SimulatedMix::Never => false,
+        };
+        Ok(Roster { vendors, simulated: simulated.then(|| self.simulated.clone()) })
+    }
+}
+
+impl Roster {
+    /// The providers. Those of `before` whose settings are still the same stay, with their connections and what they
+    /// have learned.
+    ///
+    /// # Errors
+    /// Says why no HTTP client can be made.
+    pub fn assemble(&self, before: &mut Assembled) -> Result<Vec<Arc<dyn Provider>>, reqwest::Error> {
+        let mut remotes = Vec::new();
+        for (ConfiguredVendor { vendor, settings }, key) in &self.vendors {
+            let same =
+                |one: &&Kept| one.section == vendor.section && one.settings == *settings && one.key == *key;
+            let kept = match before.0.iter().find(same) {
+                Some(kept) => kept.clone(),
+                None => Kept {
+                    section: vendor.section,
+                    settings: settings.clone(),
+                    key: key.clone(),
+                    provider: Arc::new(Remote::new(vendor, settings.clone(), key.clone())?),
+                },
+            };
+            remotes.push(kept);
+        }
+        let real = remotes.iter().map(|kept| Arc::clone(&kept.provider) as Arc<dyn Provider>);
+        let simulated = self.simulated.iter().flat_map(simulated_providers);
+        let providers = real.chain(simulated).collect();
+        before.0 = remotes;
+        Ok(providers)
+    }
+}
+
+/// The providers over the network that were assembled last.
+#[derive(Default)]
+pub struct Assembled(Vec<Kept>);
+
+#[derive(Clone)]
+struct Kept {
+    section: &'static str,
+    settings: RemoteSettings,
+    key: Key,
+    provider: Arc<Remote>,
+}
+
+/// The built-in providers, as they are set up.
+fn simulated_providers(settings: &SimulatedSettings) -> Vec<Arc<dyn Provider>> {
+    let behaviour = |index: usize| Behaviour {
+        seed: settings.seed,
+        latency: settings.latency,
+        latency_jitter: settings.latency_jitter,
+        failure_ppm: settings.failure_rate,
+        timeout_ppm: settings.timeout_rate,
+        disagreement_ppm: settings.disagreement,
+        input_price_nanousd: settings.input_prices[index],
+        output_price_nanousd: settings.output_prices[index],
+    };
+    let provider = |(index, name): (usize, _)| {
+        Arc::new(Simulated::new(name, settings.models[index].clone(), behaviour(index))) as Arc<dyn Provider>
+    };
+    NAMES.into_iter().enumerate().map(provider).collect()
+}
