@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-/// Replies are read on one thread and freed on another, which the system's allocator makes both wait for.
+/// Checkpoints are written on one thread and decoded, served and freed on others: an allocator made for that.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -3,22 +3,31 @@
 //! The position is the exporter's own (`XREAD`; no consumer group): a connection's first read begins at the stream's
 //! start, which is short, for all that is durable has been trimmed. Numbers decide later what is new. The connection
 //! is dedicated and a read is never cancelled: its timeout is longer than Redis may block.
+//!
+//! [`connection`] speaks with Redis, [`resp`] and [`entries`] know what its bytes mean.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use redis::{Connection, RedisResult, Value};
 use techsapo_redis_route::Route;
 use techsapo_shared::wire::EntryId;
 use tracing::{info, warn};
 
+use connection::{Connection, ConnectionError, Reply, Timeouts};
+use entries::{Summary, summary};
+use resp::{Element, Elements};
+
+pub mod connection;
+pub mod entries;
+pub mod resp;
+
 /// Bytes asked for at once, about: many small entries or few large ones.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: u64 = 1 << 20;
 /// Entries asked for at once: at first (a producer's entry has up to 64 KiB), at least and at most.
-const COUNT: usize = 64;
-const COUNTS: RangeInclusive<usize> = 8..=1024;
+const COUNT: u64 = 64;
+const COUNTS: RangeInclusive<u64> = 1..=1024;
 /// How long Redis may keep a read waiting for something new.
 const BLOCK: Duration = Duration::from_secs(1);
 /// How long the network may take beyond that.
@@ -36,8 +45,8 @@ pub enum Reading {
     },
     /// Entries in their order.
     Entries {
-        /// As Redis replied to `XREAD`; see [`entries`].
-        reply: Value,
+        /// As Redis replied to `XREAD`; see [`entries::Entries`].
+        reply: Reply,
         /// There were no more at that moment.
         to_the_end: bool,
     },
@@ -57,7 +66,7 @@ pub fn spawn(
     out: SyncSender<(usize, Reading)>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("reader-{stream}")).spawn(move || {
-        let mut reader = Reader { route, stream, key, out, failing: false };
+        let mut reader = Reader { route, stream, key, out, count: COUNT, failing: false };
         while reader.session().is_continue() {
             thread::sleep(RETRY);
         }
@@ -69,6 +78,8 @@ struct Reader {
     stream: usize,
     key: String,
     out: SyncSender<(usize, Reading)>,
+    /// Entries to ask for next: as many as make a reply of [`READ_BYTES`], by the size of the last ones.
+    count: u64,
     failing: bool,
 }
 
@@ -96,6 +107,10 @@ impl Reader {
             }
             Err(error) => error,
         };
+        if matches!(error, ConnectionError::TooLong(_)) {
+            // Huge entries: one by one they fit.
+            self.count = *COUNTS.start();
+        }
         if !self.failing {
             warn!(stream = self.key, %error, "cannot read the stream; trying again until Redis answers");
             self.failing = true;
@@ -103,32 +118,28 @@ impl Reader {
         self.tell(Reading::Disconnected(error.to_string()))
     }
 
-    fn connect(&self) -> RedisResult<(Connection, Option<EntryId>)> {
-        let mut connection = self.route.connect(&self.key, TIMEOUT)?;
-        connection.set_read_timeout(Some(BLOCK + TIMEOUT))?;
+    fn connect(&self) -> Result<(Connection, Option<EntryId>), ConnectionError> {
+        let timeouts = Timeouts { connect: TIMEOUT, read: BLOCK + TIMEOUT, write: TIMEOUT };
+        let client = self.route.client_for(&self.key, TIMEOUT).map_err(ConnectionError::Route)?;
+        let mut connection = Connection::open(client.get_connection_info(), timeouts)?;
         let newest = newest_id(&mut connection, &self.key)?;
         Ok((connection, newest))
     }
 
-    fn read(&self, connection: &mut Connection) -> RedisResult<ControlFlow<()>> {
+    fn read(&mut self, connection: &mut Connection) -> Result<ControlFlow<()>, ConnectionError> {
         let mut position = EntryId::ZERO;
         let mut at_the_end = false;
-        let mut count = COUNT;
         loop {
-            let mut command = redis::cmd("XREAD");
-            command.arg("COUNT").arg(count);
-            if at_the_end {
-                command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
-            }
-            command.arg("STREAMS").arg(&self.key).arg(position.to_string());
-            let reply: Value = command.query(connection)?;
-            let reading = match last_id(&reply) {
-                Some(last) => {
+            let count = self.count;
+            let reply = xread(connection, &self.key, position, count, at_the_end)?;
+            let held = summary(reply.bytes())
+                .map_err(|source| ConnectionError::Protocol { command: "XREAD", source })?;
+            let reading = match held {
+                Some(Summary { entries, last }) => {
                     position = last;
-                    let entries = entries(&reply);
-                    let to_the_end = entries.len() < count;
-                    let entry_bytes = entries.iter().map(size).sum::<usize>() / entries.len();
-                    count = (READ_BYTES / entry_bytes.max(1)).clamp(*COUNTS.start(), *COUNTS.end());
+                    let to_the_end = entries < count;
+                    let entry_bytes = reply.bytes().len() as u64 / entries;
+                    self.count = (READ_BYTES / entry_bytes).clamp(*COUNTS.start(), *COUNTS.end());
                     Reading::Entries { to_the_end, reply }
                 }
                 None if position > EntryId::ZERO && newest_id(connection, &self.key)? < Some(position) => {
@@ -145,61 +156,37 @@ impl Reader {
     }
 }
 
+/// Asks for up to `count` entries behind `position`; waits for one if there is none and `block` is set.
+fn xread(
+    connection: &mut Connection,
+    key: &str,
+    position: EntryId,
+    count: u64,
+    block: bool,
+) -> Result<Reply, ConnectionError> {
+    let (count, position) = (count.to_string(), position.to_string());
+    let wait = BLOCK.as_millis().to_string();
+    let mut arguments: Vec<&[u8]> = vec![b"XREAD", b"COUNT", count.as_bytes()];
+    if block {
+        arguments.extend([&b"BLOCK"[..], wait.as_bytes()]);
+    }
+    arguments.extend([&b"STREAMS"[..], key.as_bytes(), position.as_bytes()]);
+    connection.ask("XREAD", &arguments)
+}
+
 /// Id of the newest entry that the stream ever had; nothing if there is no stream.
-fn newest_id(connection: &mut Connection, key: &str) -> RedisResult<Option<EntryId>> {
+fn newest_id(connection: &mut Connection, key: &str) -> Result<Option<EntryId>, ConnectionError> {
     // XINFO refuses a key that does not exist; asking first tells that apart from a failure.
-    if !redis::cmd("EXISTS").arg(key).query::<bool>(connection)? {
+    let exists = connection.ask("EXISTS", &[b"EXISTS", key.as_bytes()])?;
+    if Elements::of(exists.bytes()).take() == Some(Element::Integer(0)) {
         return Ok(None);
     }
-    let info: Value = redis::cmd("XINFO").arg("STREAM").arg(key).query(connection)?;
-    let Value::Array(items) = info else { return Ok(None) };
-    let mut pairs = items.chunks_exact(2);
-    Ok(pairs.find_map(|pair| match pair {
-        [name, id] if text(name) == Some(b"last-generated-id") => EntryId::parse(text(id)?),
-        _ => None,
-    }))
-}
-
-/// The entries of a reply to `XREAD` for one stream.
-pub fn entries(reply: &Value) -> &[Value] {
-    let Value::Array(streams) = reply else { return &[] };
-    let Some(Value::Array(stream)) = streams.first() else { return &[] };
-    match stream.get(1) {
-        Some(Value::Array(entries)) => entries,
-        _ => &[],
+    let info = connection.ask("XINFO", &[b"XINFO", b"STREAM", key.as_bytes()])?;
+    let mut elements = Elements::of(info.bytes());
+    while let Some(element) = elements.take() {
+        if element == Element::Bulk(b"last-generated-id") {
+            return Ok(elements.text().and_then(EntryId::parse));
+        }
     }
-}
-
-/// Name and value of one field of an entry.
-pub type Field<'a> = (&'a [u8], &'a [u8]);
-
-/// Id and fields of one entry.
-pub fn entry(value: &Value) -> Option<(EntryId, Vec<Field<'_>>)> {
-    let Value::Array(parts) = value else { return None };
-    let [id, Value::Array(fields)] = parts.as_slice() else { return None };
-    let fields = fields.chunks_exact(2).filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?)));
-    Some((EntryId::parse(text(id)?)?, fields.collect()))
-}
-
-fn last_id(reply: &Value) -> Option<EntryId> {
-    match entries(reply).last()? {
-        Value::Array(parts) => EntryId::parse(text(parts.first()?)?),
-        _ => None,
-    }
-}
-
-/// Bytes of an entry's fields.
-fn size(entry: &Value) -> usize {
-    match entry {
-        Value::Array(parts) => parts.iter().map(size).sum(),
-        value => text(value).map_or(0, <[u8]>::len),
-    }
-}
-
-fn text(value: &Value) -> Option<&[u8]> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.as_bytes()),
-        _ => None,
-    }
+    Ok(None)
 }

@@ -16,8 +16,10 @@ pub trait ClosedLabel: Copy + Eq + Sized + 'static {
     fn index(self) -> usize;
     /// The value with this spelling, if there is one.
     fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+        Self::parse_bytes(text.as_bytes())
     }
+    /// The same for text that has not been found to be UTF-8: no value's spelling is anything else.
+    fn parse_bytes(text: &[u8]) -> Option<Self>;
 }
 
 macro_rules! closed_label {
@@ -40,6 +42,12 @@ macro_rules! closed_label {
             #[inline]
             fn index(self) -> usize {
                 self as usize
+            }
+
+            #[inline]
+            fn parse_bytes(text: &[u8]) -> Option<Self> {
+                $(if text == $text.as_bytes() { return Some(Self::$variant); })+
+                None
             }
         }
 

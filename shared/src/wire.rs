@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 
+use crate::decode;
 use crate::event::Event;
 
 /// The only version of the wire format so far.
@@ -279,13 +280,25 @@ pub enum LineError {
 /// # Errors
 /// Says why the line is no event. Whatever the bytes are, this returns.
 pub fn decode_line(line: &[u8]) -> Result<Line<'_>, LineError> {
+    let event = match decode::plain(line) {
+        Some(event) => event,
+        None => match decode_with_serde(line)? {
+            Line::Event(event) => event,
+            Line::Lost => return Ok(Line::Lost),
+        },
+    };
+    match event.check() {
+        Ok(()) => Ok(Line::Event(event)),
+        Err(bound) => Err(LineError::OutOfBounds(bound.field)),
+    }
+}
+
+/// Reads a line in whatever form JSON allows.
+fn decode_with_serde(line: &[u8]) -> Result<Line<'_>, LineError> {
     // The whole line at once: cheaper than each of its strings by itself.
     let line = std::str::from_utf8(line).map_err(|_| LineError::Syntax)?;
     match serde_json::from_str::<Event<'_>>(line) {
-        Ok(event) => match event.check() {
-            Ok(()) => Ok(Line::Event(event)),
-            Err(bound) => Err(LineError::OutOfBounds(bound.field)),
-        },
+        Ok(event) => Ok(Line::Event(event)),
         Err(_) if line.as_bytes() == LOST_LINE => Ok(Line::Lost),
         Err(_) => Err(why_not_an_event(line)),
     }

@@ -288,6 +288,36 @@ proptest! {
     }
 
     #[test]
+    fn a_line_is_what_serde_says_it_is(
+        event in event(),
+        sorted in any::<bool>(),
+        changes in vec((any::<Index>(), select(br#"",:{}[]\ 0123456789.eE+-atnsul_"#.to_vec()), any::<bool>()), 0..4),
+        repeated in option::weighted(0.2, (any::<Index>(), any::<Index>())),
+    ) {
+        let mut line = if sorted {
+            serde_json::to_value(&event).expect("an event is JSON").to_string().into_bytes()
+        } else {
+            line_of(Some(&event))
+        };
+        for (place, byte, insert) in changes {
+            let place = place.index(line.len());
+            if insert { line.insert(place, byte) } else { line[place] = byte }
+        }
+        // A field, or whatever stands between two commas, once more.
+        let commas: Vec<usize> = (0..line.len()).filter(|&at| line[at] == b',').collect();
+        if let Some((from, to)) = repeated && commas.len() > 1 {
+            let from = from.index(commas.len() - 1);
+            let piece = line[commas[from]..commas[from + 1]].to_vec();
+            let to = commas[to.index(commas.len())];
+            line.splice(to..to, piece);
+        }
+        match serde_json::from_slice::<Event<'_>>(&line) {
+            Ok(event) if event.check().is_ok() => prop_assert_eq!(decode_line(&line), Ok(Line::Event(event))),
+            _ => prop_assert!(decode_line(&line).is_err(), "{}", String::from_utf8_lossy(&line)),
+        }
+    }
+
+    #[test]
     fn no_damage_to_a_good_entry_makes_it_panic(
         records in vec(record(), 1..5),
         field in any::<Index>(),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use redis::Value;
 use techsapo_shared::wire::{Batch, EntryId};
 use tracing::{error, info, warn};
 
@@ -17,7 +16,8 @@ use crate::apply::Quarantined;
 use crate::catalog::FamilyId;
 use crate::checkpoint::lease::Moment;
 use crate::checkpoint::{self, StoreError};
-use crate::reader::{self, Reading};
+use crate::reader::Reading;
+use crate::reader::entries::Entries;
 use crate::series::Key;
 use crate::state::State;
 use crate::turn::Durable;
@@ -107,7 +107,7 @@ impl<'a> Holder<'a> {
             Reading::Idle => self.caught_up[place] = true,
             Reading::Regressed => self.regressed(place),
             Reading::Entries { reply, to_the_end } => {
-                self.apply(place, &reply);
+                self.apply(place, reply.bytes());
                 if to_the_end {
                     self.caught_up[place] = true;
                 }
@@ -121,9 +121,10 @@ impl<'a> Holder<'a> {
         self.state.stream_regressed(stream);
     }
 
-    fn apply(&mut self, place: usize, reply: &Value) {
+    fn apply(&mut self, place: usize, reply: &[u8]) {
         let stream = self.pipeline.settings.streams[place].as_str();
-        for (id, fields) in reader::entries(reply).iter().filter_map(reader::entry) {
+        let (mut entries, mut fields) = (Entries::of(reply), Vec::new());
+        while let Some(id) = entries.next(&mut fields) {
             let batch = Batch::decode(fields.iter().copied()).map_err(|error| {
                 let data = fields.iter().find(|&&(name, _)| name == b"d").map_or(&[][..], |&(_, data)| data);
                 (error, data)

@@ -1,6 +1,7 @@
 //! Events to measure with: provider calls as an app states them, spread over all providers and models.
 
-use techsapo_shared::labels::{ClosedLabel as _, Provider, TaskType};
+use techsapo_shared::event::{Event, LlmRequest};
+use techsapo_shared::labels::{ClosedLabel as _, Provider, Status, TaskType};
 use techsapo_tests::{RedisServer, facts};
 
 /// Commands that go to Redis at once.
@@ -18,16 +19,18 @@ pub(crate) fn calls(count: usize) -> Vec<String> {
     (0..count)
         .map(|number| {
             let provider = Provider::ALL[number % Provider::ALL.len()];
-            let fields = serde_json::json!({
-                "provider": provider.as_str(),
-                "model": format!("{}-model-{}", provider.as_str().to_lowercase(), below(3)),
-                "task_type": TaskType::ALL[below(3) as usize].as_str(),
-                "duration_us": 100_000 + below(10_000_000),
-                "input_tokens": 10 + below(4_000),
-                "output_tokens": 10 + below(4_000),
-                "cost_nanousd": 10_000 + below(100_000_000),
+            let event = Event::LlmRequest(LlmRequest {
+                t: facts::now_ms(),
+                provider,
+                model: format!("{}-model-{}", provider.as_str().to_lowercase(), below(3)).into(),
+                task_type: TaskType::ALL[below(3) as usize],
+                status: Status::Success,
+                duration_us: 100_000 + below(10_000_000),
+                input_tokens: 10 + below(4_000),
+                output_tokens: 10 + below(4_000),
+                cost_nanousd: 10_000 + below(100_000_000),
             });
-            facts::event("llm_request", &fields).to_string()
+            serde_json::to_string(&event).unwrap()
         })
         .collect()
 }
