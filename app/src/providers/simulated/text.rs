@@ -63,7 +63,7 @@ static ENGLISH: Phrasebook = Phrasebook {
             &["Keep the way back open: a rollback must take minutes, not hours."],
             &[
                 "Write down beforehand which figure would make you stop, so that nobody argues about it at night.",
-                "Write down in advance which figure would make you stop, so that nobody argues about it at night.",
+                "Beforehand, write down which figure would make you stop, so that nobody argues about it at night.",
             ],
             &["Once a week without surprises has passed, remove the old path and its switches."],
         ],
@@ -74,7 +74,7 @@ static ENGLISH: Phrasebook = Phrasebook {
             ],
             &[
                 "In most systems one query or one lock explains most of the delay, and an index or a smaller lock cures it.",
-                "In most systems one query or one lock explains most of the delay, and an index or a narrower lock cures it.",
+                "In most systems one query or one lock explains most of the delay, and an index or a smaller lock will cure it.",
             ],
             &["Cache only what is read often and may be a little old."],
             &["Repeat the measurement after each step, and keep only those steps that show in the figures."],
@@ -141,7 +141,7 @@ static JAPANESE: Phrasebook = Phrasebook {
             ],
             &[
                 "エラー率と応答時間を前日の値と比べながら、段階的に対象を広げます。",
-                "エラー率と応答時間を前日の値と比較しながら、段階的に対象を広げます。",
+                "エラー率と応答時間を前日の値と比べつつ、段階的に対象を広げます。",
             ],
             &["切り戻しは数分で終わるように、手順を事前に用意しておきます。"],
             &["どの数値になったら中止するかを、前もって文書に決めておきます。"],
@@ -155,7 +155,7 @@ static JAPANESE: Phrasebook = Phrasebook {
             &["多くの場合、一つの問い合わせか一つのロックが遅延の大半を説明します。"],
             &[
                 "よく読まれ、少し古くてもよいデータだけをキャッシュします。",
-                "よく読まれ、多少古くてもよいデータだけをキャッシュします。",
+                "よく読まれ、少し古くなってもよいデータだけをキャッシュします。",
             ],
             &["手順ごとに測定を繰り返し、数値に効果が表れた変更だけを残します。"],
             &["最も遅い百分位に警報を設定し、改善が失われないように見張ります。"],
