@@ -636,6 +636,7 @@ pub(super) const SIDES_JA: &[(&str, bool)] = &[
     ("不要", false),
     ("無効", false),
     ("無駄", false),
+    ("過剰", false),
     ("無意味", false),
     ("誤り", false),
     ("間違い", false),

@@ -111,7 +111,7 @@ fn without_marks(line: &str) -> String {
     line.replace("**", "").replace("__", "").replace('`', " ")
 }
 
-/// Cut where a sentence ends: at full stops that a space follows, at semicolons and at the end of lines.
+/// Cut where a sentence ends: at full stops and colons that a space follows, at semicolons and at the end of lines.
 fn sentences(text: &str) -> Vec<String> {
     let mut sentences = vec![String::new()];
     let mut chars = text.chars().peekable();
@@ -119,7 +119,8 @@ fn sentences(text: &str) -> Vec<String> {
         let next_is_space = chars.peek().is_none_or(|next| next.is_whitespace());
         let ends = match c {
             '。' | '!' | '?' | '\n' | ';' => true,
-            '.' => next_is_space,
+            // "In short: …" is an opening, and what follows a sentence of its own.
+            '.' | ':' => next_is_space,
             _ => false,
         };
         if ends {

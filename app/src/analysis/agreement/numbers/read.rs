@@ -54,7 +54,7 @@ fn join(found: &mut Vec<Found>, mut next: Found, sentence: &str) {
     let Some(last) = found.last_mut() else { return found.push(next) };
     let between = sentence[last.end..next.start].trim();
     let (one, other) = (&mut last.quantity, &mut next.quantity);
-    let is_range = matches!(between, "to" | "-" | "–" | "—" | "~" | "〜" | "から" | "or")
+    let is_range = matches!(between, "to" | "-" | "–" | "—" | "~" | "〜" | "から")
         || (between == "and" && sentence[..last.start].trim_end().ends_with("between"))
         || (between == "、"
             && one.dimension == Dimension::Plain

@@ -141,7 +141,8 @@ pub(super) const FAHRENHEIT: &[&str] = &["degrees fahrenheit", "°f"];
 
 /// What follows a number that is written in Chinese characters and has no unit above.
 pub(super) const COUNTERS: &[&str] = &[
-    "番", "人", "個", "回", "台", "倍", "本", "枚", "件", "号", "位", "つの", "杯", "階", "世紀", "万", "行",
+    "番", "代", "人", "個", "回", "台", "倍", "本", "枚", "件", "号", "位", "つの", "杯", "階", "世紀", "万",
+    "行",
 ];
 
 /// Months by name, and short.
