@@ -12,6 +12,7 @@ usage() {
 Measures what measuring costs, as CPU time wherever it can be. Prints a line per figure: <figure> <number> <unit>.
 
   ./scripts/bench.sh                   everything
+  ./scripts/bench.sh agreement         comparing two answers, over the labelled pairs
   ./scripts/bench.sh append            stating a fact: serialise it and copy it into the journal
   ./scripts/bench.sh pipeline          events counted per second of the exporter's CPU time
   ./scripts/bench.sh scrape            a page of 10 000 series, under load and at rest

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::agreement_command::AgreementCommand;
 use crate::config::{SETTINGS, env_name};
 use crate::keys_command::KeysCommand;
 
@@ -38,6 +39,8 @@ pub enum Command {
     /// Make, list and revoke API keys, in the file that the setting keys.file names.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Score pairs of answers by how far they agree.
+    Agreement(AgreementCommand),
 }
 
 impl Args {
@@ -62,6 +65,7 @@ fn lesson() -> String {
          TECHSAPO_LISTEN=127.0.0.1:4001 TECHSAPO_JOURNAL_DIR=data/journal-1 techsapo\n  \
          techsapo --config /etc/techsapo.toml --check\n  \
          techsapo keys create --name backup-job --tier basic --expires 90d\n  \
+         techsapo agreement app/data/agreement/held_out.jsonl | tail -1\n  \
          curl -s localhost:4000/api/v1/generate -H 'content-type: application/json' \\\n    \
          -d '{\"prompt\": \"How do I roll out a change safely?\", \"task_type\": \"basic\"}'\n\n\
          Settings (file key, environment variable, default):\n",

@@ -1,6 +1,7 @@
 //! The analyzer: asks several providers the same question, compares their answers, returns one with a measured
 //! confidence, and states what happened as events. `main.rs` joins the rooms; see ARCHITECTURE.md.
 
+pub mod agreement_command;
 pub mod analysis;
 pub mod cli;
 mod clients;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use techsapo_app::agreement_command::AgreementError;
 use techsapo_app::cli::{Args, Command};
 use techsapo_app::config::{self, ConfigError, Settings};
 use techsapo_app::keys_command::KeysError;
@@ -33,8 +34,21 @@ enum Failure {
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Agreement(#[from] AgreementError),
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// Whether what the process was given is at fault.
+    fn is_input(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Agreement(error) => error.is_input(),
+            _ => false,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -42,7 +56,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("techsapo: {}", chain(&failure));
-            ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
+            ExitCode::from(if failure.is_input() { 2 } else { 1 })
         }
     }
 }
@@ -58,6 +72,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    // Needs no settings.
+    if let Some(Command::Agreement(command)) = &args.command {
+        return Ok(command.run(&mut std::io::BufWriter::new(std::io::stdout().lock()))?);
+    }
     let env: BTreeMap<_, _> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();

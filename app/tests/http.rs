@@ -41,7 +41,19 @@ fn a_question_is_answered_in_the_documented_shape() {
         json!(["Simulated-Gemini", "Simulated-OpenAI", "Simulated-Claude"])
     );
     assert!(analysis["processing_time_ms"].is_u64());
-    assert_eq!(body["confidence"], analysis["consensus"], "everybody answered");
+    assert_eq!(body["confidence"], analysis["consensus"], "everybody answered, and nobody stands alone");
+    let components = &analysis["consensus_components"];
+    assert_eq!((&components["asked"], &components["answered"]), (&json!(3), &json!(3)));
+    assert_eq!((&components["clusters"], &components["entropy"]), (&json!([[0, 1, 2]]), &json!(0.0)));
+    let agreements: Vec<f64> = components["pairs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| pair["agreement"].as_f64().unwrap())
+        .collect();
+    let mean = agreements.iter().sum::<f64>() / agreements.len() as f64;
+    assert_eq!(agreements.len(), 3);
+    assert!((mean - analysis["consensus"].as_f64().unwrap()).abs() < 1e-5, "{components}");
     for vote in analysis["llm_votes"].as_array().unwrap() {
         assert_eq!(vote["status"], "success");
         for score in ["confidence", "agreement_score"] {

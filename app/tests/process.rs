@@ -183,3 +183,24 @@ fn send(app: &Child, signal: &str) {
     let status = Command::new("kill").arg(format!("-{signal}")).arg(app.id().to_string()).status().unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn pairs_are_scored_without_settings_and_a_bad_line_ends_with_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let score = |text: &str| {
+        std::fs::write(folder.path().join("pairs.jsonl"), text).unwrap();
+        // Wrong settings do not matter: none are read.
+        let env = [("TECHSAPO_LISTEN", "here")];
+        techsapo(folder.path(), &env).args(["agreement", "pairs.jsonl"]).output().unwrap()
+    };
+    let output = score("{\"a\": \"Yes.\", \"b\": \"No.\", \"label\": 0}\n");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(lines.lines().last().unwrap().starts_with("{\"summary\":"), "{lines}");
+    let output = score("{\"a\": \"Yes.\", \"b\": \"No.\"}\n{\"a\": 1}\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("line 2"), "{}", said(&output));
+    let output = run(&[], &["agreement", "nowhere.jsonl"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("nowhere.jsonl"), "{}", said(&output));
+}

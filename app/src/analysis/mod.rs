@@ -4,7 +4,7 @@
 //! [`Report`] of everything that happened, also when nothing came of it. Nothing here knows HTTP or measuring.
 //!
 //! * `admission`: how many analyses run at once, and how many may wait.
-//! * [`agreement`]: how alike two answers are.
+//! * [`agreement`]: how far two answers agree.
 //! * `fanout`: asks, in parallel or in turn, within the deadline.
 //! * `verdict`: consensus, confidence, and whose answer is returned.
 
@@ -337,7 +337,7 @@ impl Analyzer {
             Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock).await,
             Mode::Sequential { .. } => fanout::sequential(&question, &asked, &spares, clock).await,
         };
-        let verdict = Verdict::of(&calls);
+        let verdict = Verdict::of(&question.prompt, &calls);
         let answered = calls.iter().filter(|call| call.result.is_ok()).count();
         let outcome = match verdict.chosen {
             Some(chosen) if answered >= needed => Ok(chosen),

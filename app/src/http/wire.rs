@@ -4,7 +4,8 @@ use serde::Serialize;
 use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::{Provider as Name, Status, TaskType, Vendor};
 
-use crate::analysis::{Call, Mode, Report};
+use crate::analysis::agreement::Comparison;
+use crate::analysis::{Call, Mode, Pair, Report, Verdict};
 use crate::clock;
 
 /// Stands in every response in which a simulated provider had a part.
@@ -44,9 +45,45 @@ struct WallBounceAnalysis<'a> {
     providers_used: Vec<Name>,
     llm_votes: Vec<CallView<'a>>,
     consensus: Option<f64>,
+    consensus_components: ConsensusComponents<'a>,
     total_cost: f64,
     total_cost_nanousd: u64,
     processing_time_ms: u64,
+}
+
+/// What consensus and confidence are made of.
+#[derive(Serialize)]
+struct ConsensusComponents<'a> {
+    asked: usize,
+    answered: usize,
+    /// Those whose answers stand together, the largest cluster first; each by its place in `llm_votes`.
+    clusters: &'a [Vec<usize>],
+    /// How the answers split over the clusters: 0 together, 1 each alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entropy: Option<f64>,
+    pairs: Vec<PairView<'a>>,
+}
+
+/// How far two answers agree, and why.
+#[derive(Serialize)]
+struct PairView<'a> {
+    a: Name,
+    b: Name,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+}
+
+impl<'a> ConsensusComponents<'a> {
+    fn of(verdict: &'a Verdict) -> Self {
+        let pair = |pair: &'a Pair| PairView { a: pair.a, b: pair.b, comparison: &pair.comparison };
+        Self {
+            asked: verdict.asked,
+            answered: verdict.answered,
+            clusters: &verdict.clusters,
+            entropy: verdict.entropy_ppm.map(score),
+            pairs: verdict.pairs.iter().map(pair).collect(),
+        }
+    }
 }
 
 impl<'a> GenerateResponse<'a> {
@@ -73,6 +110,7 @@ impl<'a> GenerateResponse<'a> {
                 providers_used,
                 llm_votes: CallView::all(report),
                 consensus: report.verdict.consensus_ppm.map(score),
+                consensus_components: ConsensusComponents::of(&report.verdict),
                 total_cost: usd(report.total_cost_nanousd()),
                 total_cost_nanousd: report.total_cost_nanousd(),
                 processing_time_ms: clock::micros(report.duration) / 1_000,

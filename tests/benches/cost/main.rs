@@ -5,6 +5,7 @@
 //! of docs/performance.md, with what is asked of each.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // It prints for people, and what goes wrong ends it.
 
+mod agreement;
 mod append;
 mod cpu;
 mod idle;
@@ -21,7 +22,8 @@ use report::{Figure, Table};
 type Benchmark = fn() -> Vec<Figure>;
 
 /// Every benchmark: its name, how it is run, and the table that its figures stand in.
-const BENCHMARKS: [(&str, Benchmark, Table); 7] = [
+const BENCHMARKS: [(&str, Benchmark, Table); 8] = [
+    ("agreement", agreement::run, Table::Figures),
     ("append", append::run, Table::Figures),
     ("pipeline", pipeline::run, Table::Figures),
     ("scrape", scrape::run, Table::Figures),

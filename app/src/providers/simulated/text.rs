@@ -2,7 +2,7 @@
 //!
 //! A question has one line of advice, which follows from the question alone. Providers that agree give that advice
 //! with an opening and a closing of their own and a word changed here and there; one that disagrees gives the advice
-//! of the other camp.
+//! of the other camp, which begins by denying the first sentence of this one.
 
 use super::Draw;
 
@@ -63,7 +63,7 @@ static ENGLISH: Phrasebook = Phrasebook {
             &["Keep the way back open: a rollback must take minutes, not hours."],
             &[
                 "Write down beforehand which figure would make you stop, so that nobody argues about it at night.",
-                "Write down in advance which figure would make you stop, so that nobody argues about it at night.",
+                "Beforehand, write down which figure would make you stop, so that nobody argues about it at night.",
             ],
             &["Once a week without surprises has passed, remove the old path and its switches."],
         ],
@@ -74,7 +74,7 @@ static ENGLISH: Phrasebook = Phrasebook {
             ],
             &[
                 "In most systems one query or one lock explains most of the delay, and an index or a smaller lock cures it.",
-                "In most systems one query or one lock explains most of the delay, and an index or a narrower lock cures it.",
+                "In most systems one query or one lock explains most of the delay, and an index or a smaller lock will cure it.",
             ],
             &["Cache only what is read often and may be a little old."],
             &["Repeat the measurement after each step, and keep only those steps that show in the figures."],
@@ -96,21 +96,27 @@ static ENGLISH: Phrasebook = Phrasebook {
     ],
     contrary: &[
         [
-            &["A gradual approach only prolongs the pain here; switch everything over in one planned night."],
+            &[
+                "Do not start with the smallest change in front of a few real users; switch everything over in one planned night.",
+            ],
             &["Two versions side by side cost double maintenance and confuse support staff."],
             &["Freeze all other work meanwhile, announce downtime, and restore a backup if it goes wrong."],
             &["Statistics from a tiny group mislead, since early adopters behave unlike typical customers."],
             &["Afterwards delete legacy code immediately."],
         ],
         [
-            &["Buy faster machines; engineering hours are dearer than hardware."],
+            &[
+                "Do not measure before changing anything: buy faster machines, for engineering hours are dearer than hardware.",
+            ],
             &["Profiling rarely pays off, because bottlenecks move as soon as traffic patterns shift."],
             &["Put a large cache before everything and invalidate it nightly."],
             &["Rewrite hot sections in a compiled language when budgets allow."],
             &["Accept occasional slowness; customers forgive it."],
         ],
         [
-            &["Keep it one program; splitting creates more trouble than it removes."],
+            &[
+                "Do not divide the problem along the data: keep it one program, for splitting creates more trouble than it removes.",
+            ],
             &["A shared schema with strict transactions guarantees consistency that messaging never will."],
             &["Modules inside a single deployable unit give clean borders without network calls."],
             &["Scale vertically for years before considering anything distributed."],
@@ -141,7 +147,7 @@ static JAPANESE: Phrasebook = Phrasebook {
             ],
             &[
                 "エラー率と応答時間を前日の値と比べながら、段階的に対象を広げます。",
-                "エラー率と応答時間を前日の値と比較しながら、段階的に対象を広げます。",
+                "エラー率と応答時間を前日の値と比べつつ、段階的に対象を広げます。",
             ],
             &["切り戻しは数分で終わるように、手順を事前に用意しておきます。"],
             &["どの数値になったら中止するかを、前もって文書に決めておきます。"],
@@ -155,7 +161,7 @@ static JAPANESE: Phrasebook = Phrasebook {
             &["多くの場合、一つの問い合わせか一つのロックが遅延の大半を説明します。"],
             &[
                 "よく読まれ、少し古くてもよいデータだけをキャッシュします。",
-                "よく読まれ、多少古くてもよいデータだけをキャッシュします。",
+                "よく読まれ、少し古くなってもよいデータだけをキャッシュします。",
             ],
             &["手順ごとに測定を繰り返し、数値に効果が表れた変更だけを残します。"],
             &["最も遅い百分位に警報を設定し、改善が失われないように見張ります。"],
@@ -163,14 +169,18 @@ static JAPANESE: Phrasebook = Phrasebook {
     ],
     contrary: &[
         [
-            &["段階的な移行は負担を長引かせるだけなので、計画した一晩で一斉に切り替えるべきです。"],
+            &[
+                "最小の変更から始めず、少数の実利用者で確かめることもせず、計画した一晩で一斉に切り替えるべきです。",
+            ],
             &["二つの版を並行運用すると保守費用が倍になり、担当者も混乱します。"],
             &["その間ほかの作業は凍結し、失敗したらバックアップから復元します。"],
             &["少人数の統計は偏りが大きく、判断材料になりません。"],
             &["終わり次第、旧コードはすぐ破棄します。"],
         ],
         [
-            &["高速な機械を買うほうが、技術者の時間を使うより安く済みます。"],
+            &[
+                "変更する前に測定する必要はなく、実際の負荷でどこに時間がかかるかを確認しなくてもかまいません。高速な機械を買うほうが安く済みます。",
+            ],
             &["ボトルネックは利用傾向とともに移るため、プロファイルの価値は低いです。"],
             &["全体の前に大きなキャッシュを置き、毎晩消去します。"],
             &["予算が許せば、重い部分を別の言語で書き直します。"],

@@ -1,0 +1,190 @@
+//! Where two answers contradict each other. Likeness of wording cannot see that: two answers that differ in one "not" or
+//! one number look more alike than two honest paraphrases.
+//!
+//! Each sentence of one answer is set against its nearest counterpart in the other. There a negation that reaches a shared
+//! word on one side only, a pair of opposites, other numbers, or another name in an otherwise equal sentence is a conflict.
+//! Over whole answers, verdicts, numbers and code are compared.
+
+use super::lexicon::{NEGATING_PREFIXES, OPPOSITES, OPPOSITES_JA};
+use super::numbers::{Dimension, Quantity, unmatched};
+use super::sentence::{Sentence, Term, stem};
+use super::text::is_unspaced;
+use super::{Fingerprint, code};
+
+/// What two answers contradict each other in. The order is that of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conflict {
+    /// One says yes, the other no.
+    Verdict,
+    /// The same is said and denied.
+    Negation,
+    /// The one word means the opposite of the other.
+    Opposite,
+    /// A quantity differs.
+    Number,
+    /// An equal sentence with another word in it.
+    Substitution,
+    /// The code does something else.
+    Code,
+}
+
+impl Conflict {
+    /// What it leaves of the similarity: less than two answers have that have nothing to do with each other but the
+    /// subject. Chosen on the tuning half.
+    pub(super) fn at_most(self) -> f64 {
+        match self {
+            Self::Verdict | Self::Number => 0.03,
+            Self::Negation | Self::Opposite => 0.04,
+            Self::Code => 0.05,
+            Self::Substitution => 0.06,
+        }
+    }
+}
+
+/// From this overlap on two sentences count as speaking of the same.
+const RELATED: f64 = 0.25;
+/// What two sentences with numbers of one unit must overlap: the unit says already what they measure.
+const RELATED_BY_UNIT: f64 = 0.1;
+/// From this overlap on they count as one sentence with something changed.
+const NEARLY_EQUAL: f64 = 0.55;
+/// In sentences that only speak of the same, so many of the shared terms must be denied.
+const DENIED_SHARE: f64 = 0.34;
+/// From this likeness on, and with so many words shared, an exchanged word is a fact exchanged.
+const EQUAL_BUT_FOR: f64 = 0.65;
+const FEWEST_SHARED: usize = 3;
+/// As many words may be exchanged in a sentence that is equal otherwise.
+const MOST_EXCHANGED: usize = 3;
+
+/// Every kind of conflict between two answers, in order. Which comes first does not matter.
+pub(super) fn conflicts(a: &Fingerprint, b: &Fingerprint) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    if matches!((a.stance, b.stance), (Some(one), Some(other)) if one != other) {
+        found.push(Conflict::Verdict);
+    }
+    for (one, other) in [(a, b), (b, a)] {
+        for (at, sentence) in one.sentences.iter().enumerate() {
+            let Some((nearest, overlap)) = counterpart(sentence, &other.sentences) else { continue };
+            let same_side = a.stance.is_some() && a.stance == b.stance;
+            in_sentences(sentence, &other.sentences[nearest], overlap, same_side, &mut found);
+            if overlap >= NEARLY_EQUAL && numbers_exchanged(one, at, other, nearest) {
+                found.push(Conflict::Number);
+            }
+        }
+    }
+    if numbers_differ(a, b) {
+        found.push(Conflict::Number);
+    }
+    if code::differ(&a.code, &b.code) {
+        found.push(Conflict::Code);
+    } else if !a.code.is_empty() && !b.code.is_empty() {
+        // The code is the same: a word exchanged is a name in it.
+        found.retain(|conflict| *conflict != Conflict::Substitution);
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The sentence that speaks most nearly of the same, and how nearly.
+fn counterpart(sentence: &Sentence, others: &[Sentence]) -> Option<(usize, f64)> {
+    let overlaps = others.iter().map(|other| sentence.overlap(other)).enumerate();
+    // Backwards, so that the first of equals wins.
+    overlaps.filter(|(_, overlap)| *overlap >= RELATED).rev().max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found: &mut Vec<Conflict>) {
+    let (mut shared, mut denied) = (0_usize, 0_usize);
+    for (one, other) in a.shared(b) {
+        shared += 1;
+        denied += usize::from(one.negated != other.negated);
+    }
+    let share = denied as f64 / shared.max(1) as f64;
+    let only_a: Vec<&Term> = a.lacking_in(b).collect();
+    let only_b: Vec<&Term> = b.lacking_in(a).collect();
+    let opposite = only_a
+        .iter()
+        .flat_map(|one| only_b.iter().map(move |other| (one, other)))
+        .find(|(one, other)| are_opposites(&one.text, &other.text));
+    match opposite {
+        // "Not safe" and "unsafe" are no conflict.
+        Some((one, other)) if one.negated != other.negated => return,
+        Some(_) if overlap >= NEARLY_EQUAL || !same_side => found.push(Conflict::Opposite),
+        Some(_) => {}
+        None => {}
+    }
+    if denied > 0 && (overlap >= NEARLY_EQUAL || (share >= DENIED_SHARE && shared >= 2 && !same_side)) {
+        found.push(Conflict::Negation);
+    }
+    let content = |terms: &[&Term]| terms.iter().filter(|term| term.content).count();
+    let exchanged = [content(&only_a), content(&only_b)];
+    let (likeness, alike) = a.likeness(b);
+    if opposite.is_none()
+        && denied == 0
+        && likeness >= EQUAL_BUT_FOR
+        && alike >= FEWEST_SHARED
+        && exchanged.iter().all(|n| (1..=MOST_EXCHANGED).contains(n))
+    {
+        found.push(Conflict::Substitution);
+    }
+}
+
+/// Whether two terms mean the opposite of each other: by the list, or by a prefix that negates.
+fn are_opposites(a: &str, b: &str) -> bool {
+    let listed = |list: &[(&str, &str)]| {
+        list.iter().any(|(one, other)| {
+            let (one, other) = (stem(one), stem(other));
+            (a == one && b == other) || (a == other && b == one)
+        })
+    };
+    if a.chars().any(is_unspaced) {
+        let negated = |long: &str, short: &str| {
+            ["不", "非", "未", "無"].iter().any(|prefix| {
+                long.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && short.starts_with(rest))
+            })
+        };
+        return listed(OPPOSITES_JA) || negated(a, b) || negated(b, a);
+    }
+    let negated = |long: &str, short: &str| {
+        short.len() > 2 && NEGATING_PREFIXES.iter().any(|prefix| long.strip_prefix(prefix) == Some(short))
+    };
+    listed(OPPOSITES) || negated(a, b) || negated(b, a)
+}
+
+/// Whether each answer holds a number that the other has no match for, of one dimension.
+fn numbers_differ(a: &Fingerprint, b: &Fingerprint) -> bool {
+    let ours: Vec<&Quantity> = unmatched(&a.numbers, &b.numbers, &a.asked).collect();
+    let theirs: Vec<&Quantity> = unmatched(&b.numbers, &a.numbers, &a.asked).collect();
+    ours.iter().any(|one| {
+        theirs.iter().any(|other| one.dimension == other.dimension && about_the_same(a, one, b, other))
+    })
+}
+
+/// Whether two numbers may be held against each other: a unit says what they measure; where there is none, their
+/// sentences must speak of the same.
+fn about_the_same(a: &Fingerprint, one: &Quantity, b: &Fingerprint, other: &Quantity) -> bool {
+    let related = if one.dimension == Dimension::Plain { RELATED } else { RELATED_BY_UNIT };
+    let sentence = |of: &Fingerprint, number: &Quantity| of.sentences.get(number.sentence).cloned();
+    match (sentence(a, one), sentence(b, other)) {
+        (Some(a), Some(b)) => a.overlap(&b) >= related || a.content.len().min(b.content.len()) <= 2,
+        _ => false,
+    }
+}
+
+/// Whether two nearly equal sentences hold numbers that do not match, though the answers may hold them elsewhere.
+fn numbers_exchanged(a: &Fingerprint, at: usize, b: &Fingerprint, nearest: usize) -> bool {
+    let of = |fingerprint: &Fingerprint, at: usize| -> Vec<Quantity> {
+        fingerprint.numbers.iter().filter(|number| number.sentence == at).copied().collect()
+    };
+    let (ours, theirs) = (of(a, at), of(b, nearest));
+    let ours_left: Vec<_> = unmatched(&ours, &theirs, &[]).collect();
+    let theirs_left: Vec<_> = unmatched(&theirs, &ours, &[]).collect();
+    // "One" is a number only beside another one.
+    let has_one =
+        |lacking: &Sentence, other: &Sentence| lacking.lacking_in(other).any(|term| term.text == "one");
+    let (mine, other) = (&a.sentences[at], &b.sentences[nearest]);
+    if (!ours_left.is_empty() && has_one(other, mine)) || (!theirs_left.is_empty() && has_one(mine, other)) {
+        return true;
+    }
+    theirs_left.iter().any(|one| ours_left.iter().any(|other| one.dimension == other.dimension))
+}

@@ -1,0 +1,155 @@
+//! How far two answers to a question agree: deterministic, offline, without a model.
+//!
+//! 1. *Similarity* of wording: ½ cosine of sublinear term frequencies + ½ Dice's coefficient of character trigrams, words of
+//!    the question weighted down (`similarity`).
+//! 2. *Corroboration* lifts it a little: both take the same side, or both name a number that the question does not.
+//! 3. A *conflict* caps it: verdicts, negations, opposites, numbers, names or code that contradict each other (`conflict`).
+//! 4. *Calibration* makes of that a share: of pairs that score 0.7, about seven in ten agree (`calibration`).
+//!
+//! Symmetric; two answers of the same words are 1, two empty ones too. Work is bounded whatever the length of a text.
+//! docs/agreement.md tells how well it does, and on what.
+
+pub mod calibration;
+mod code;
+mod conflict;
+pub mod evaluation;
+mod lexicon;
+mod numbers;
+mod sentence;
+mod similarity;
+mod stance;
+mod text;
+
+use techsapo_shared::event::WHOLE_PPM;
+
+pub use conflict::Conflict;
+use numbers::Quantity;
+use sentence::Sentence;
+use similarity::Wording;
+use stance::{Asked, Side, Topic};
+use text::Parts;
+
+/// What the same verdict adds to the similarity: one in two answers shares it by chance.
+const SAME_SIDE: f64 = 0.05;
+/// What a number adds that both name and the question does not.
+const SAME_NUMBER: f64 = 0.1;
+
+/// A question, as far as the comparison of its answers depends on it.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    wording: Wording,
+    numbers: Vec<Quantity>,
+    asked: Asked,
+    topic: Topic,
+}
+
+impl Prompt {
+    /// Reads a question; an empty one is a question that is not known.
+    pub fn of(question: &str) -> Self {
+        let folded = Parts::of(question).sentences;
+        let sentences: Vec<_> = folded.iter().map(|sentence| Sentence::of(sentence)).collect();
+        Self {
+            wording: Wording::of(&folded, &sentences, &Wording::default()),
+            numbers: numbers::quantities(&folded),
+            asked: Asked::of(&folded),
+            topic: Topic::of(&folded, &sentences),
+        }
+    }
+}
+
+/// An answer made ready to be compared; preparing is the greater part of the work, and each answer is compared often.
+#[derive(Debug, Clone)]
+pub struct Fingerprint {
+    /// The text, folded, and its code, to know an equal one; where not all of it is kept, the answer's hash too.
+    whole: (Vec<String>, Vec<String>, Option<u64>),
+    sentences: Vec<Sentence>,
+    wording: Wording,
+    numbers: Vec<Quantity>,
+    /// Those that the question does not name.
+    asked: Vec<Quantity>,
+    stance: Option<Side>,
+    code: Vec<code::Bag>,
+}
+
+/// What two answers have in common, and what they contradict each other in. Shares are 0 to 1.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Comparison {
+    /// Calibrated: the share of such pairs that agree.
+    pub agreement: f64,
+    /// Cosine of the term frequencies.
+    pub cosine: f64,
+    /// Dice's coefficient of the trigrams.
+    pub dice: f64,
+    /// Mean of both, before anything lifts or caps it.
+    pub similarity: f64,
+    /// Whether both take the same side of a yes-or-no question.
+    pub same_verdict: bool,
+    /// Whether both name a number that the question does not.
+    pub same_number: bool,
+    /// What they contradict each other in; each caps the similarity.
+    pub conflicts: Vec<Cap>,
+    /// Similarity after lift and caps: what is calibrated.
+    pub capped: f64,
+}
+
+/// A conflict, and what it leaves of the similarity at most.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Cap {
+    /// What is contradictory.
+    pub reason: Conflict,
+    /// The most that is left.
+    pub at_most: f64,
+}
+
+impl Comparison {
+    /// The agreement in millionths.
+    pub fn agreement_ppm(&self) -> u32 {
+        (self.agreement * f64::from(WHOLE_PPM)).round() as u32
+    }
+}
+
+impl Fingerprint {
+    /// Prepares an answer to a question.
+    pub fn of(answer: &str, question: &Prompt) -> Self {
+        let parts = Parts::of(answer);
+        let sentences: Vec<_> = parts.sentences.iter().map(|sentence| Sentence::of(sentence)).collect();
+        Self {
+            wording: Wording::of(&parts.sentences, &sentences, &question.wording),
+            numbers: numbers::quantities(&parts.sentences),
+            asked: question.numbers.clone(),
+            stance: stance::stance(&parts.sentences, question.asked, &question.topic),
+            code: code::bags(&parts.code),
+            sentences,
+            whole: (parts.sentences, parts.code, parts.is_cut.then(|| similarity::hash(answer))),
+        }
+    }
+
+    /// Compares two answers to the same question.
+    pub fn compare(&self, other: &Self) -> Comparison {
+        let (cosine, dice) = (self.wording.cosine(&other.wording), self.wording.dice(&other.wording));
+        let similarity = f64::midpoint(cosine, dice);
+        let same_verdict = self.stance.is_some() && self.stance == other.stance;
+        let same_number = self.names_a_number_of(other);
+        let conflicts = conflict::conflicts(self, other);
+        let lifted = similarity
+            + if same_verdict { SAME_SIDE } else { 0.0 }
+            + if same_number { SAME_NUMBER } else { 0.0 };
+        let caps: Vec<_> =
+            conflicts.into_iter().map(|reason| Cap { reason, at_most: reason.at_most() }).collect();
+        let is_equal = self.whole == other.whole;
+        let capped =
+            if is_equal { 1.0 } else { caps.iter().fold(lifted.min(1.0), |left, cap| left.min(cap.at_most)) };
+        let agreement = if is_equal { 1.0 } else { calibration::agreement(capped) };
+        Comparison { agreement, cosine, dice, similarity, same_verdict, same_number, conflicts: caps, capped }
+    }
+
+    fn names_a_number_of(&self, other: &Self) -> bool {
+        let is_asked = |number: &Quantity| self.asked.iter().any(|asked| asked.matches(number));
+        self.numbers
+            .iter()
+            .any(|one| !is_asked(one) && other.numbers.iter().any(|theirs| theirs.matches(one)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Text made ready to be compared: an answer in, its prose as folded sentences and its code as tokens out.
+//!
+//! Prose is brought to NFKC and case-folded; Markdown's marks are taken away, the numbers of its lists too. Code (fenced
+//! or inline) is kept apart as written, for there case matters; the words of inline code stay in the prose as well,
+//! because one answer may write a name in backticks that the other does not. Work is bounded: beyond [`MOST_CHARS`] and
+//! [`MOST_SENTENCES`] nothing is read.
+
+use caseless::Caseless;
+use unicode_normalization::UnicodeNormalization;
+
+/// Characters of an answer that are read. What decides an answer stands in its first pages.
+pub(super) const MOST_CHARS: usize = 12_000;
+/// Sentences of an answer that are set against another's.
+pub(super) const MOST_SENTENCES: usize = 40;
+
+/// An answer, taken apart.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parts {
+    /// Folded sentences, in order.
+    pub(super) sentences: Vec<String>,
+    /// Each piece of code as it was written.
+    pub(super) code: Vec<String>,
+    /// Whether there was more than is read.
+    pub(super) is_cut: bool,
+}
+
+impl Parts {
+    /// Takes `answer` apart.
+    pub(super) fn of(answer: &str) -> Self {
+        let end = answer.char_indices().nth(MOST_CHARS).map_or(answer.len(), |(end, _)| end);
+        let mut parts = Self { is_cut: end < answer.len(), ..Self::default() };
+        let mut prose = String::new();
+        let mut fenced: Option<String> = None;
+        for line in answer[..end].lines() {
+            let is_fence = line.trim_start().starts_with("```");
+            match (&mut fenced, is_fence) {
+                (None, true) => fenced = Some(String::new()),
+                (None, false) => {
+                    parts.code.extend(inline_code(line));
+                    prose.push_str(without_marks(line).as_str());
+                    prose.push('\n');
+                }
+                (Some(_), true) => parts.code.extend(fenced.take()),
+                (Some(code), false) => {
+                    code.push_str(line);
+                    code.push('\n');
+                }
+            }
+        }
+        parts.code.extend(fenced);
+        parts.code.retain(|code| !code.trim().is_empty());
+        parts.sentences = sentences(&fold(&prose));
+        parts.is_cut |= parts.sentences.len() > MOST_SENTENCES;
+        parts.sentences.truncate(MOST_SENTENCES);
+        parts
+    }
+}
+
+/// NFKC, and full case folding.
+pub(super) fn fold(text: &str) -> String {
+    // Folding may undo a composition, so it is composed once more.
+    // NFKC makes of 1½ an eleven and a slash.
+    let spaced =
+        text.chars().flat_map(|c| matches!(c, '½' | '¼' | '¾').then_some(' ').into_iter().chain([c]));
+    spaced.nfkc().default_case_fold().nfkc().map(|c| if matches!(c, '’' | '‘') { '\'' } else { c }).collect()
+}
+
+/// Scripts that set no space between words: kana and Chinese characters.
+pub(super) fn is_unspaced(c: char) -> bool {
+    is_kana(c) || is_ideograph(c)
+}
+
+/// Hiragana and katakana, with the mark for a long vowel.
+pub(super) fn is_kana(c: char) -> bool {
+    is_hiragana(c) || is_katakana(c)
+}
+
+/// Hiragana.
+pub(super) fn is_hiragana(c: char) -> bool {
+    matches!(c, '\u{3041}'..='\u{309f}')
+}
+
+/// Katakana, with the mark for a long vowel.
+pub(super) fn is_katakana(c: char) -> bool {
+    matches!(c, '\u{30a1}'..='\u{30fa}' | '\u{30fc}'..='\u{30ff}')
+}
+
+/// Chinese characters.
+pub(super) fn is_ideograph(c: char) -> bool {
+    matches!(c, '々' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// What stands between backticks in a line.
+fn inline_code(line: &str) -> impl Iterator<Item = String> {
+    line.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// A line of prose without the marks of headings, quotes, lists and emphasis.
+fn without_marks(line: &str) -> String {
+    let mut line = line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '#' | '>' | '|'));
+    for bullet in ["- ", "* ", "+ ", "• ", "・"] {
+        line = line.strip_prefix(bullet).unwrap_or(line);
+    }
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = line.len() - rest.len();
+    if (1..=2).contains(&digits) {
+        for end in [". ", ") ", "．", "、"] {
+            line = rest.strip_prefix(end).unwrap_or(line);
+        }
+    }
+    line.replace("**", "").replace("__", "").replace('`', " ")
+}
+
+/// Cut where a sentence ends: at full stops and colons that a space follows, at semicolons and at the end of lines.
+fn sentences(text: &str) -> Vec<String> {
+    let mut sentences = vec![String::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let next_is_space = chars.peek().is_none_or(|next| next.is_whitespace());
+        let ends = match c {
+            '。' | '!' | '?' | '\n' | ';' => true,
+            // "In short: …" is an opening, and what follows a sentence of its own.
+            '.' | ':' => next_is_space,
+            _ => false,
+        };
+        if ends {
+            sentences.push(String::new());
+        } else if let Some(sentence) = sentences.last_mut() {
+            sentence.push(c);
+        }
+    }
+    sentences.retain(|sentence| sentence.chars().any(char::is_alphanumeric));
+    sentences.iter().map(|sentence| sentence.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_and_code_come_apart() {
+        let parts = Parts::of(
+            "# Answer\n1. Use **bold** `List` here.\n```rust\nlet X = 1;\n```\nDone! Ｆｕｌｌ width; ok",
+        );
+        assert_eq!(parts.sentences, ["answer", "use bold list here", "done", "full width", "ok"]);
+        assert_eq!(parts.code, ["List", "let X = 1;\n"]);
+    }
+
+    #[test]
+    fn a_decimal_point_ends_no_sentence() {
+        assert_eq!(Parts::of("It is 3.5 m. Yes").sentences, ["it is 3.5 m", "yes"]);
+        assert_eq!(Parts::of("はい。3.5mです。").sentences, ["はい", "3.5mです"]);
+    }
+
+    #[test]
+    fn reading_is_bounded() {
+        let parts = Parts::of(&"A sentence. ".repeat(100_000));
+        assert_eq!(parts.sentences.len(), MOST_SENTENCES);
+    }
+
+    #[test]
+    fn a_fence_that_is_never_closed_still_holds_code() {
+        assert_eq!(Parts::of("```\nx").code, ["x\n"]);
+    }
+}
