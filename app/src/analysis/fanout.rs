@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::{Call, CallError, Limits, Question, Target};
+use super::{Call, CallError, Limits, Question, Target, Watch};
 use crate::providers::{Completion, CompletionRequest};
 
 /// How long a provider may take to give up once its time is over.
@@ -30,6 +30,7 @@ pub(super) async fn parallel(
     asked: &[Target],
     spares: &[Target],
     clock: Clock,
+    watch: &Watch,
 ) -> Vec<Call> {
     let numbered = |index: usize, target| async move { (index, call(question, target, None, clock).await) };
     let mut targets = asked.iter().chain(spares).enumerate();
@@ -37,6 +38,7 @@ pub(super) async fn parallel(
         targets.by_ref().take(asked.len()).map(|(index, target)| numbered(index, target)).collect();
     let mut calls = Vec::with_capacity(asked.len());
     while let Some((index, call)) = running.next().await {
+        watch(&call);
         if call.result.is_err() && !clock.left().is_zero() {
             running.extend(targets.next().map(|(index, target)| numbered(index, target)));
         }
@@ -52,6 +54,7 @@ pub(super) async fn sequential(
     asked: &[Target],
     spares: &[Target],
     clock: Clock,
+    watch: &Watch,
 ) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::with_capacity(asked.len());
     let mut wanted = asked.len();
@@ -62,6 +65,7 @@ pub(super) async fn sequential(
         let previous =
             calls.iter().rev().find_map(|call| call.result.as_ref().ok()).map(|answer| answer.text.as_str());
         let call = call(question, target, previous, clock).await;
+        watch(&call);
         wanted += usize::from(call.result.is_err());
         calls.push(call);
     }

@@ -109,6 +109,16 @@ pub struct Plan {
     spares: Vec<Target>,
 }
 
+impl Plan {
+    /// Who is asked, as long as nobody fails.
+    pub fn asked(&self) -> Vec<Name> {
+        self.asked.iter().map(|target| target.provider.name()).collect()
+    }
+}
+
+/// Sees each call as it ends, in the order of ending. Must not wait.
+pub type Watch = dyn Fn(&Call) + Send + Sync;
+
 /// Why a call brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -329,13 +339,14 @@ impl Analyzer {
     }
 
     /// Asks, compares, decides. Ends within the analysis' time, whatever the providers do.
-    pub async fn analyze(&self, plan: Plan) -> Report {
+    /// `watch` sees each call as it ends.
+    pub async fn analyze(&self, plan: Plan, watch: &Watch) -> Report {
         let started = Instant::now();
         let Plan { question, needed, asked, spares } = plan;
         let clock = fanout::Clock { started, limits: self.limits };
         let calls = match question.mode {
-            Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock).await,
-            Mode::Sequential { .. } => fanout::sequential(&question, &asked, &spares, clock).await,
+            Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, watch).await,
+            Mode::Sequential { .. } => fanout::sequential(&question, &asked, &spares, clock, watch).await,
         };
         let verdict = Verdict::of(&question.prompt, &calls);
         let answered = calls.iter().filter(|call| call.result.is_ok()).count();

@@ -89,7 +89,7 @@ fn question(task_type: TaskType, mode: Mode) -> Question {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(analyzer: &Analyzer, question: Question) -> Report {
-    analyzer.analyze(analyzer.plan(question).unwrap()).await
+    analyzer.analyze(analyzer.plan(question).unwrap(), &|_| ()).await
 }
 
 fn report(does: &[Does], task_type: TaskType) -> Report {
@@ -234,7 +234,7 @@ fn providers_change_between_questions_and_never_within_one() {
     assert_eq!(analyzer.plan(four()).err(), Some(PlanError::TooFewProviders { needed: 4, configured: 2 }));
     analyzer.providers.replace(after.iter().map(|fake| Arc::clone(fake) as Arc<dyn Provider>).collect());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let report = runtime.block_on(analyzer.analyze(plan));
+    let report = runtime.block_on(analyzer.analyze(plan, &|_| ()));
     assert_eq!(report.chosen().unwrap().1.text, "Add an index to the table.");
     assert_eq!(run(&analyzer, four()).calls.len(), 4);
 }

@@ -85,8 +85,10 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
 fn refuse(app: &App, route: &str, client: Client, reason: AuthFailureReason) -> ApiError {
     match reason {
         AuthFailureReason::Forbidden => return ApiError::forbidden_here(),
-        // Nothing was tried.
-        AuthFailureReason::Missing => return ApiError::unauthorized(),
+        // Nothing was tried; or the secret was right once, as a page's is whose session has run out.
+        AuthFailureReason::Missing | AuthFailureReason::Expired | AuthFailureReason::Revoked => {
+            return ApiError::unauthorized();
+        }
         _ => {}
     }
     let guess = app.limits.guess(client.subscriber());

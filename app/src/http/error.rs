@@ -179,14 +179,18 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
-    /// The response, to the request with this id.
-    pub(super) fn render(&self, request_id: &str) -> Response {
+    /// The one shape, for the request with this id.
+    pub(super) fn shape(&self, request_id: &str) -> Value {
         let mut error = json!({"code": self.code, "message": self.message});
         if let Some(details) = &self.details {
             error["details"] = details.clone();
         }
-        let mut response =
-            (self.status, Json(json!({"error": error, "request_id": request_id}))).into_response();
+        json!({"error": error, "request_id": request_id})
+    }
+
+    /// The response, to the request with this id.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let mut response = (self.status, Json(self.shape(request_id))).into_response();
         if self.close {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -16,7 +16,7 @@ use super::form::Form;
 use super::request_id::RequestId;
 use super::suspicion::record_findings;
 use super::wire::{CallView, GenerateResponse, score};
-use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
+use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report, Watch};
 use crate::clock;
 use crate::config::LimitSettings;
 use crate::facts::record_analysis;
@@ -35,18 +35,42 @@ pub(super) async fn generate(
     request: Request,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
-    let mut asked = Asked::parse(&body::read(request, limits).await?, limits)?;
-    if !caller.may_ask(asked.question.task_type) {
-        return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
+    let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
+    let ready = Ready::check(&app, &caller, asked)?;
+    let session_id = ready.session_id.clone();
+    let report = analyze(&app, ready, Arc::clone(&request_id), caller, Box::new(|_| ())).await?;
+    Ok(Json(answer(&report, &session_id, &request_id)?).into_response())
+}
+
+/// An analysis that may begin.
+pub(super) struct Ready {
+    pub(super) plan: Plan,
+    pub(super) session_id: String,
+    user: Option<String>,
+}
+
+impl Ready {
+    /// Checks what was asked against what this caller may ask and what can be asked at all.
+    pub(super) fn check(app: &App, caller: &Caller, mut asked: Asked) -> Result<Self, ApiError> {
+        if !caller.may_ask(asked.question.task_type) {
+            return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
+        }
+        asked.question.prompt = sanitise(app, asked.question.prompt)?;
+        let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let plan = app.analyzer.plan(asked.question)?;
+        Ok(Self { plan, session_id, user: asked.user_id.map(|id| app.pseudonyms.of(&id)) })
     }
-    asked.question.prompt = sanitise(&app, asked.question.prompt)?;
-    let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let plan = app.analyzer.plan(asked.question)?;
-    let user = asked.user_id.map(|id| app.pseudonyms.of(&id));
-    let report = analyze(&app, plan, Arc::clone(&request_id), caller, user).await?;
+}
+
+/// What the caller is told of an analysis.
+pub(super) fn answer<'a>(
+    report: &'a Report,
+    session_id: &'a str,
+    request_id: &'a str,
+) -> Result<GenerateResponse<'a>, ApiError> {
     match report.outcome {
-        Ok(_) => Ok(Json(GenerateResponse::new(&report, &session_id, &request_id)).into_response()),
-        Err(failure) => Err(refusal(&report, failure)),
+        Ok(_) => Ok(GenerateResponse::new(report, session_id, request_id)),
+        Err(failure) => Err(refusal(report, failure)),
     }
 }
 
@@ -68,20 +92,20 @@ fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
 
 /// Runs an analysis to its end and states what happened, whether or not its caller is still there: the calls were
 /// made, and they cost.
-async fn analyze(
+pub(super) async fn analyze(
     app: &Arc<App>,
-    plan: Plan,
+    ready: Ready,
     request_id: Arc<str>,
     caller: Caller,
-    user: Option<String>,
+    watch: Box<Watch>,
 ) -> Result<Report, ApiError> {
     let patience = app.settings.analysis.deadline;
     let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
     let app = Arc::clone(app);
     let work = tokio::spawn(async move {
-        let report = app.analyzer.analyze(plan).await;
+        let report = app.analyzer.analyze(ready.plan, &*watch).await;
         record_analysis(&app.recorder, &report);
-        log(&report, &request_id, caller.name(), user.as_deref());
+        log(&report, &request_id, caller.name(), ready.user.as_deref());
         drop(slot);
         report
     });
@@ -146,14 +170,14 @@ fn log(report: &Report, request_id: &str, caller: &str, user: Option<&str>) {
 }
 
 /// A request as it came, found right.
-struct Asked {
+pub(super) struct Asked {
     question: Question,
     user_id: Option<String>,
     session_id: Option<String>,
 }
 
 impl Asked {
-    fn parse(body: &[u8], limits: &LimitSettings) -> Result<Self, ApiError> {
+    pub(super) fn parse(body: &[u8], limits: &LimitSettings) -> Result<Self, ApiError> {
         let mut form = Form::parse(body)?;
         let prompt = form.required_text("prompt");
         let task_type = form.required_label::<TaskType>("task_type");

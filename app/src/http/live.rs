@@ -129,7 +129,9 @@ pub(super) async fn events(State(app): State<Arc<App>>) -> Result<Response, ApiE
 }
 
 /// A response of server-sent events.
-fn event_stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+pub(super) fn event_stream(
+    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+) -> Response {
     let keep_alive = KeepAlive::new().interval(HEARTBEAT);
     let headers = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),

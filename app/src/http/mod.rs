@@ -17,6 +17,7 @@ mod request_id;
 mod server;
 mod session;
 mod suspicion;
+mod wall_bounce;
 mod wire;
 
 use std::sync::Arc;
@@ -89,7 +90,7 @@ const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
 /// Tells how every service is.
 const HEALTH: &str = "/api/v1/health";
 /// Paths whose responses last as long as the caller likes.
-const STREAMS: [&str; 2] = ["/api/v1/metrics/stream", SOCKET];
+const STREAMS: [&str; 3] = ["/api/v1/metrics/stream", "/api/v1/wall-bounce/analyze", SOCKET];
 /// The live figures by WebSocket.
 const SOCKET: &str = "/ws/metrics";
 /// Where the API's paths begin.
@@ -103,6 +104,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/generate", post(generate::generate))
         .route(HEALTH, get(health::detail))
         .route("/api/v1/session", post(session::begin).delete(session::end))
+        .route("/api/v1/wall-bounce/analyze", get(wall_bounce::events))
         .route("/api/v1/metrics/stream", get(live::events))
         .route(SOCKET, get(live::socket))
         .route("/health", get(health::basic))

@@ -179,6 +179,15 @@ impl<'a> CallView<'a> {
     }
 
     fn new(report: &'a Report, index: usize, call: &'a Call) -> Self {
+        Self {
+            confidence: report.verdict.confidence_in_ppm(index).map(score),
+            agreement_score: report.verdict.agreement_ppm[index].map(score),
+            ..Self::of(call)
+        }
+    }
+
+    /// A call by itself: what it agrees with is not known yet.
+    pub(super) fn of(call: &'a Call) -> Self {
         let spent = call.spent();
         let problem = |error: &crate::analysis::CallError| CallProblem {
             kind: error.kind().as_str(),
@@ -188,8 +197,8 @@ impl<'a> CallView<'a> {
             provider: call.provider,
             model: &call.model,
             status: call.status(),
-            confidence: report.verdict.confidence_in_ppm(index).map(score),
-            agreement_score: report.verdict.agreement_ppm[index].map(score),
+            confidence: None,
+            agreement_score: None,
             duration_ms: clock::micros(call.duration) / 1_000,
             attempts: call.attempts(),
             input_tokens: spent.tokens.input,

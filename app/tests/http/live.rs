@@ -108,6 +108,58 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Name and data of each event of an analysis, to its end.
+fn analysis(app: &App, query: &str) -> Vec<(String, Value)> {
+    let response = app.get(&format!("/api/v1/wall-bounce/analyze?{query}"));
+    assert_eq!(
+        (response.status, response.header("content-type")),
+        (200, Some("text/event-stream")),
+        "{response:?}"
+    );
+    let (mut name, mut events) = (String::new(), Vec::new());
+    for line in response.body.lines() {
+        if let Some(text) = line.strip_prefix("event: ") {
+            text.clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            events.push((std::mem::take(&mut name), serde_json::from_str(data).unwrap()));
+        }
+    }
+    assert!(events.iter().all(|(name, data): &(String, Value)| data["type"] == name.as_str()));
+    events
+}
+
+#[test]
+fn an_analysis_is_told_as_it_happens() {
+    let app = App::start(&[]);
+    let events =
+        analysis(&app, "query=How+do+I+roll+out%3F&task_type=premium&mode=sequential&session_id=s-1");
+    let names: Vec<_> = events.iter().map(|(name, _)| name.as_str()).collect();
+    let calls = ["provider_response"; 3];
+    assert_eq!(names, [&["thinking"][..], &calls, &["consensus", "final_answer"]].concat());
+    assert_eq!(events[0].1["asked"].as_array().map(Vec::len), Some(3));
+    assert!(events[1].1["response"].as_str().is_some_and(|text| !text.is_empty()));
+    let answer = &events[5].1["answer"];
+    assert_eq!(answer["session_id"], "s-1");
+    assert_eq!(answer["confidence"], events[4].1["confidence"]);
+    let spent = |event: &(String, Value)| event.1["call"]["cost_nanousd"].as_u64();
+    let spent: u64 = events.iter().filter_map(spent).sum();
+    assert_eq!(answer["wall_bounce_analysis"]["total_cost_nanousd"], spent);
+    assert_eq!((app.events("analysis").len(), app.events("llm_request").len()), (1, 3));
+}
+
+#[test]
+fn an_analysis_that_fails_says_so_in_the_one_shape() {
+    let app = App::start(&[("simulated.failure_rate", "1")]);
+    let events = analysis(&app, "query=Why%3F");
+    let (name, data) = events.last().unwrap();
+    assert_eq!((name.as_str(), &data["error"]["code"]), ("error", &json!("not_enough_providers")));
+    for (query, problem) in [("", "is missing"), ("query=x&mode=y", "mode"), ("query=x&depth=many", "depth")]
+    {
+        let error = app.get(&format!("/api/v1/wall-bounce/analyze?{query}")).error(400, "invalid_request");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(problem)), "{error}");
+    }
+}
+
 #[test]
 fn every_watcher_is_told_the_same_and_the_exporter_is_asked_once() {
     let exporter = FakeExporter::start(0);

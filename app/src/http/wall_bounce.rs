@@ -1,0 +1,114 @@
+//! `GET /api/v1/wall-bounce/analyze`: the same analysis as `generate`, told as it happens (server-sent events).
+//!
+//! Parameters: `query` (the prompt), `task_type` (basic unless named), `mode`, `depth`, `models` (separated by commas),
+//! `user_id`, `session_id`. What is wrong with them is an ordinary error. Then come, each as an event of its name with a
+//! JSON object: `thinking` (who is asked), `provider_response` (each call, as it ends), and at the end `consensus` and
+//! `final_answer` (what `generate` answers), or `error` (the one error shape).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use axum::response::sse::Event;
+use futures_util::stream;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::App;
+use super::error::ApiError;
+use super::generate::{Asked, Ready, analyze, answer};
+use super::live::event_stream;
+use super::request_id::RequestId;
+use super::wire::CallView;
+use crate::guard::caller::Caller;
+
+/// The handler.
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let body = Value::Object(fields(query.as_deref().unwrap_or(""))?).to_string();
+    let asked = Asked::parse(body.as_bytes(), &app.settings.limits)?;
+    let ready = Ready::check(&app, &caller, asked)?;
+    let open = app.connections.sse.opened();
+
+    // A few events for each call: bounded by the number of calls.
+    let (tell, told) = unbounded_channel();
+    let thinking =
+        json!({"type": "thinking", "asked": ready.plan.asked(), "request_id": request_id.as_ref()});
+    let _ = tell.send(("thinking", thinking));
+    tokio::spawn(async move {
+        let watcher = tell.clone();
+        let session_id = ready.session_id.clone();
+        let watch = Box::new(move |call: &crate::analysis::Call| {
+            let text = call.result.as_ref().ok().map(|completion| completion.text.as_str());
+            let told = json!({"type": "provider_response", "call": CallView::of(call), "response": text});
+            let _ = watcher.send(("provider_response", told));
+        });
+        let analysed = analyze(&app, ready, Arc::clone(&request_id), caller, watch).await;
+        let answered = analysed.and_then(|report| {
+            let answer = json!(answer(&report, &session_id, &request_id)?);
+            Ok((consensus(&answer), answer))
+        });
+        match answered {
+            Ok((consensus, answer)) => {
+                let _ = tell.send(("consensus", consensus));
+                let _ = tell.send(("final_answer", json!({"type": "final_answer", "answer": answer})));
+            }
+            Err(error) => {
+                let mut shape = error.shape(&request_id);
+                shape["type"] = json!("error");
+                let _ = tell.send(("error", shape));
+            }
+        }
+        // Open until everything was told, or nobody listens any more.
+        tell.closed().await;
+        drop(open);
+    });
+    Ok(event_stream(messages(told)))
+}
+
+/// What the parameters say, as the body of `generate` would.
+fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
+    let mut fields = Map::from_iter([("task_type".to_owned(), json!("basic"))]);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let value = match name.as_ref() {
+            "models" => value.split(',').map(str::trim).filter(|model| !model.is_empty()).collect(),
+            // What is no number is passed on, to be told so with all the rest.
+            "depth" => value.parse::<u64>().map_or_else(|_| json!(value), |depth| json!(depth)),
+            "prompt" => {
+                return Err(ApiError::invalid_request(&[("prompt", "is named query here".to_owned())]));
+            }
+            _ => json!(value),
+        };
+        let name = if name == "query" { "prompt" } else { name.as_ref() };
+        fields.insert(name.to_owned(), value);
+    }
+    Ok(fields)
+}
+
+/// What the answers say together: the answer without its text.
+fn consensus(answer: &Value) -> Value {
+    json!({
+        "type": "consensus",
+        "confidence": answer["confidence"],
+        "wall_bounce_analysis": answer["wall_bounce_analysis"],
+    })
+}
+
+fn messages(
+    told: UnboundedReceiver<(&'static str, Value)>,
+) -> impl stream::Stream<Item = Result<Event, Infallible>> + Send {
+    stream::unfold((told, false), async |(mut told, over)| {
+        if over {
+            return None;
+        }
+        let (name, data) = told.recv().await?;
+        let over = matches!(name, "final_answer" | "error");
+        Some((Ok(Event::default().event(name).data(data.to_string())), (told, over)))
+    })
+}
