@@ -19,7 +19,8 @@ use crate::guard::breaker::Breakers;
 use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
-use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Pseudonyms, Server, router};
+use crate::guard::sanitise::Sanitiser;
+use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Pseudonyms, Server, Suspicion, router};
 use crate::providers::keys::KeySources;
 use crate::reload::{ReloadError, Reloader};
 use crate::roster::Sources;
@@ -54,6 +55,9 @@ pub enum StartError {
         /// The file of keys.
         path: PathBuf,
     },
+    /// A rule for what callers write is no regular expression.
+    #[error("a rule for prompts cannot be read: {0}")]
+    Rules(#[from] regex::Error),
     /// No client for the exporter can be made.
     #[error("cannot make a client for the exporter: {0}")]
     Exporter(#[from] reqwest::Error),
@@ -114,6 +118,7 @@ pub async fn serve(
     let exporter = ExporterClient::new(&settings.exporter.url)?;
     let health = HealthChecks::new(settings.redis.clone(), exporter.clone(), recorder.clone());
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
+    let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
     keys.announce();
     let reloader = Reloader::start(Sources::new(&settings, vendor_keys), recorder.clone(), &instance)?;
     let analyzer = Analyzer::new(reloader.live(), limits);
@@ -154,6 +159,8 @@ pub async fn serve(
         live,
         connections: connections.clone(),
         shutdown: shutdown.clone(),
+        sanitiser,
+        suspicion: Suspicion::default(),
         limits: RateLimits::new(&limit_settings, redis.clone()),
         pseudonyms: Pseudonyms::default(),
         started: Instant::now(),

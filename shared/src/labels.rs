@@ -229,7 +229,7 @@ closed_label! {
         ControlCharacters = "control_characters", InvalidEncoding = "invalid_encoding", Html = "html",
         ScriptInjection = "script_injection", SqlInjection = "sql_injection",
         PromptInjection = "prompt_injection", PathTraversal = "path_traversal", Oversized = "oversized",
-        Pii = "pii",
+        Pii = "pii", SecretAccess = "secret_access",
     }
 }
 

@@ -9,6 +9,7 @@ use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
 
 use crate::clock;
 use crate::guard::address::Network;
+use crate::guard::sanitise::Strictness;
 
 /// How a value is written, and how to read it.
 pub struct Format<T> {
@@ -130,6 +131,13 @@ pub const USD: Format<u64> = Format::new("an amount above zero in USD, such as 2
 });
 /// On or off.
 pub const SWITCH: Format<bool> = Format::new("true or false", |text| text.parse().ok());
+/// How far a group of rules goes.
+pub const STRICTNESS: Format<Strictness> = Format::new("off, flag or on", |text| match text {
+    "off" => Some(Strictness::Off),
+    "flag" => Some(Strictness::Flag),
+    "on" => Some(Strictness::On),
+    _ => None,
+});
 /// A log level.
 pub const LOG_LEVEL: Format<tracing::Level> = Format::new("error, warn, info, debug or trace", |text| {
     // By name only: the parser behind it would also take numbers.

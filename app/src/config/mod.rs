@@ -20,11 +20,12 @@ use std::time::Duration;
 pub use load::{ConfigError, Loaded, Problem, env_name, load};
 
 use crate::guard::address::Network;
+use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
     NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS,
-    SWITCH, SimulatedMix, TIMEOUT, USD,
+    STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
 };
 use techsapo_redis_route::Route;
 
@@ -125,6 +126,18 @@ settings! {
         concurrent_analyses: usize = COUNT("64"),
         /// Analyses waiting to run; more are refused with 503.
         queued_analyses: usize = COUNT("256"),
+    }
+
+    /// What is looked for in prompts: off, flag (only counted) or on (taken out or refused as the rule says). See docs/security.md.
+    sanitise: SanitiseSettings {
+        /// Characters that nobody sees; on: taken out.
+        control_characters: Strictness = STRICTNESS("on"),
+        /// Orders to the model to set aside its instructions; on: attempts are refused.
+        prompt_injection: Strictness = STRICTNESS("on"),
+        /// Orders to tell this service's own secrets; on: refused.
+        secret_access: Strictness = STRICTNESS("on"),
+        /// SQL, scripts and paths as attackers write them; only ever counted, for people ask about them.
+        payloads: Strictness = STRICTNESS("on"),
     }
 
     /// How an analysis is made.

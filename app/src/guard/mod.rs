@@ -1,16 +1,20 @@
 //! What stands between a caller and the work, and between the work and what it depends on.
 //!
 //! * [`address`]: where a request came from, and how little of that is told.
+//! * [`anomaly`]: behaviour that deserves a person's look.
 //! * [`breaker`]: stops asking what keeps failing, and lets one probe find out when it is well again.
 //! * [`caller`]: who is asking, as handlers know it.
 //! * [`keys`]: who may ask, and for how much.
 //! * [`limits`]: how many requests a minute.
+//! * [`sanitise`]: what is taken out of a text, or refused for it.
 //!
 //! What decides is pure: state and time come in as values, so that tables and random input test it. Doors (Redis, files,
 //! HTTP) are elsewhere or at the edge of a module.
 
 pub mod address;
+pub mod anomaly;
 pub mod breaker;
 pub mod caller;
 pub mod keys;
 pub mod limits;
+pub mod sanitise;

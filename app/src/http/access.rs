@@ -20,10 +20,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use techsapo_shared::event::{AuthAttempt, Event};
-use techsapo_shared::labels::{AuthFailureReason, AuthMethod, AuthStatus};
+use techsapo_shared::labels::{AnomalyType, AuthFailureReason, AuthMethod, AuthStatus};
 
 use super::error::ApiError;
-use super::{API, App, HEALTH, MONITORING, STREAMS, limits};
+use super::{API, App, HEALTH, MONITORING, STREAMS, limits, suspicion};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
@@ -65,6 +65,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
     };
     match decided {
         Ok(caller) => {
+            app.suspicion.request(&caller, &app.recorder);
             request.extensions_mut().insert(caller);
             drop(ring);
             let response = next.run(request).await;
@@ -93,6 +94,7 @@ fn refuse(app: &App, route: &str, client: Client, reason: AuthFailureReason) -> 
         return ApiError::unauthorized();
     }
     limits::record_hit(app, route, client);
+    suspicion::record_anomaly(&app.recorder, AnomalyType::RepeatedAuthFailure);
     ApiError::too_many_wrong_keys(limits::retry_after_s(&guess))
 }
 

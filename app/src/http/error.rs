@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
-use techsapo_shared::labels::TaskType;
+use techsapo_shared::labels::{SanitizationType, TaskType};
 
 use crate::analysis::PlanError;
 
@@ -71,6 +71,17 @@ impl ApiError {
         let message = format!("the request's head has more than {headers} headers or {bytes} bytes");
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
             .with_details(json!({"limit_headers": headers, "limit_bytes": bytes}))
+    }
+
+    pub(super) fn input_refused(kind: SanitizationType) -> Self {
+        let message = "the prompt asks for what this service does not do; if it cites such a text, put that in quotation marks";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "input_refused", message)
+            .with_details(json!({"type": kind}))
+    }
+
+    /// Whether a body or a prompt was too large.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 
     /// Whether a key was shown that does not open what was asked for.

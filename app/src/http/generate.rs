@@ -1,5 +1,6 @@
 //! `POST /api/v1/generate`: one question, one answer, and how it came about.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::body;
 use super::error::ApiError;
 use super::form::Form;
 use super::request_id::RequestId;
+use super::suspicion::record_findings;
 use super::wire::{CallView, GenerateResponse, score};
 use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
 use crate::clock;
@@ -33,10 +35,11 @@ pub(super) async fn generate(
     request: Request,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
-    let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
+    let mut asked = Asked::parse(&body::read(request, limits).await?, limits)?;
     if !caller.may_ask(asked.question.task_type) {
         return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
     }
+    asked.question.prompt = sanitise(&app, asked.question.prompt)?;
     let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let plan = app.analyzer.plan(asked.question)?;
     let user = asked.user_id.map(|id| app.pseudonyms.of(&id));
@@ -45,6 +48,22 @@ pub(super) async fn generate(
         Ok(_) => Ok(Json(GenerateResponse::new(&report, &session_id, &request_id)).into_response()),
         Err(failure) => Err(refusal(&report, failure)),
     }
+}
+
+/// The prompt as providers may see it.
+fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
+    let checked = app.sanitiser.check(&prompt);
+    record_findings(&app.recorder, &checked.findings);
+    if let Some(kind) = checked.refused_for() {
+        return Err(ApiError::input_refused(kind));
+    }
+    if checked.text.trim().is_empty() {
+        return Err(ApiError::invalid_request(&[("prompt", "must not be empty".to_owned())]));
+    }
+    Ok(match checked.text {
+        Cow::Borrowed(_) => prompt,
+        Cow::Owned(text) => text,
+    })
 }
 
 /// Runs an analysis to its end and states what happened, whether or not its caller is still there: the calls were

@@ -16,6 +16,7 @@ mod observe;
 mod request_id;
 mod server;
 mod session;
+mod suspicion;
 mod wire;
 
 use std::sync::Arc;
@@ -33,11 +34,13 @@ pub use generate::Pseudonyms;
 pub use health::HealthChecks;
 pub use live::LiveFigures;
 pub use server::Server;
+pub use suspicion::Suspicion;
 
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
 use crate::guard::keys::Keys;
 use crate::guard::limits::Limits;
+use crate::guard::sanitise::Sanitiser;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Recorder;
@@ -69,6 +72,10 @@ pub struct App {
     pub shutdown: Shutdown,
     /// Knows how much callers may ask.
     pub limits: Limits,
+    /// Looks at what callers write.
+    pub sanitiser: Sanitiser,
+    /// Follows what callers do.
+    pub suspicion: Suspicion,
     /// Names for users that tell nothing about them.
     pub pseudonyms: Pseudonyms,
     /// When this instance began.
@@ -107,6 +114,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_rate))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), access::admit))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_head))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), suspicion::notice))
         .layer(middleware::from_fn(request_id::identify))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)

@@ -47,6 +47,8 @@ const RULES: &[Rule] = &[
         words: &["crate::http", "crate::telemetry", "axum", "hyper", "StatusCode"],
         because: "an analysis is the use case and knows no HTTP",
     },
+    Rule { place: "app/src/guard/anomaly.rs", words: IMPURE, because: PURE },
+    Rule { place: "app/src/guard/sanitise.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/breaker/core.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/keys/ring.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/limits/window.rs", words: IMPURE, because: PURE },
