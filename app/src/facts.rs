@@ -90,5 +90,6 @@ fn analysis(report: &Report) -> Analysis {
             .iter()
             .map(|pair| Agreement { a: pair.a, b: pair.b, score_ppm: pair.score_ppm })
             .collect(),
+        audit: None,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`labels`]: every closed list of label values, spelled once.
 //! * [`event`]: the facts themselves, with their units and bounds.
+//! * [`audit`]: what an analysis says beside them, for the app's own audit.
 //! * [`wire`]: how a batch of events stands in a Redis stream, and the keys around that stream.
 //!
 //! `decode` reads a line that is written as producers write it, faster than serde, to the same event.
@@ -10,6 +11,7 @@
 //! name. `shared/event.schema.json` is generated from [`event::Event`] for producers in other languages.
 
 mod decode;
+pub mod audit;
 pub mod event;
 pub mod labels;
 pub mod wire;

@@ -86,7 +86,7 @@ impl Telemetry {
         if settings.streams.is_empty() {
             return Err(TelemetryError::NoStream);
         }
-        let journal = Arc::new(Journal::open(&settings.journal_dir, settings.journal_bytes)?);
+        let journal = Arc::new(Journal::open(&settings.journal_dir, settings.journal_bytes, false)?);
         let mut stop = Vec::new();
         let (end, ended) = mpsc::channel();
         for shipper in Shipper::all(&journal, &settings.redis, &settings.streams, pace) {
@@ -143,7 +143,7 @@ impl Recorder {
     /// # Errors
     /// When the journal cannot be opened.
     pub fn open(folder: &Path, bytes: u64) -> Result<Self, JournalError> {
-        Ok(Self { journal: Some(Arc::new(Journal::open(folder, bytes)?)) })
+        Ok(Self { journal: Some(Arc::new(Journal::open(folder, bytes, false)?)) })
     }
 
     /// Records nothing: telemetry is switched off.
