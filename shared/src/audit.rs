@@ -16,9 +16,8 @@ use crate::labels::{AnswerSource, Provider, Status, TaskType};
 pub struct AuditNote {
     /// Id of the HTTP request.
     pub request_id: String,
-    /// Name of the API key that was shown; absent for an anonymous caller.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller: Option<String>,
+    /// Name of the API key that was shown, or `anonymous`.
+    pub caller: String,
     /// Pseudonym of the user that the caller named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -117,7 +116,7 @@ mod tests {
     fn note() -> AuditNote {
         AuditNote {
             request_id: "r-1".into(),
-            caller: None,
+            caller: "shop".into(),
             user: Some("u-00".into()),
             session_id: "s".into(),
             mode: "parallel".into(),

@@ -10,8 +10,8 @@
 //! A contract has no runtime: this crate does no I/O, reads no clock and knows neither Redis' client nor a metric's
 //! name. `shared/event.schema.json` is generated from [`event::Event`] for producers in other languages.
 
-mod decode;
 pub mod audit;
+mod decode;
 pub mod event;
 pub mod labels;
 pub mod wire;

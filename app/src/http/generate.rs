@@ -1,7 +1,6 @@
 //! `POST /api/v1/generate`: one question, one answer, and how it came about.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use axum::Extension;
@@ -19,7 +18,7 @@ use super::wire::{CallView, GenerateResponse, score};
 use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
 use crate::clock;
 use crate::config::LimitSettings;
-use crate::facts::record_analysis;
+use crate::facts::{Asker, record_analysis};
 use crate::guard::caller::Caller;
 
 /// Most models that one question can name.
@@ -41,9 +40,16 @@ pub(super) async fn generate(
     }
     asked.question.prompt = sanitise(&app, asked.question.prompt)?;
     let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let asker = Asker {
+        request_id: Arc::clone(&request_id),
+        caller: caller.name().to_owned(),
+        user: asked.user_id.map(|id| app.pseudonyms.user(&id)),
+        session_id: app.pseudonyms.session(&session_id),
+        prompt_bytes: asked.question.prompt.len(),
+        prompt_hash: app.pseudonyms.prompt(&asked.question.prompt),
+    };
     let plan = app.analyzer.plan(asked.question)?;
-    let user = asked.user_id.map(|id| app.pseudonyms.of(&id));
-    let report = analyze(&app, plan, Arc::clone(&request_id), caller, user).await?;
+    let report = analyze(&app, plan, asker).await?;
     match report.outcome {
         Ok(_) => Ok(Json(GenerateResponse::new(&report, &session_id, &request_id)).into_response()),
         Err(failure) => Err(refusal(&report, failure)),
@@ -68,20 +74,14 @@ fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
 
 /// Runs an analysis to its end and states what happened, whether or not its caller is still there: the calls were
 /// made, and they cost.
-async fn analyze(
-    app: &Arc<App>,
-    plan: Plan,
-    request_id: Arc<str>,
-    caller: Caller,
-    user: Option<String>,
-) -> Result<Report, ApiError> {
+async fn analyze(app: &Arc<App>, plan: Plan, asker: Asker) -> Result<Report, ApiError> {
     let patience = app.settings.analysis.deadline;
     let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
     let app = Arc::clone(app);
     let work = tokio::spawn(async move {
         let report = app.analyzer.analyze(plan).await;
-        record_analysis(&app.recorder, &report);
-        log(&report, &request_id, caller.name(), user.as_deref());
+        record_analysis(&app.recorder, &report, app.audit.is_some().then_some(&asker));
+        log(&report, &asker.request_id, &asker.caller, asker.user.as_deref());
         drop(slot);
         report
     });
@@ -176,15 +176,5 @@ impl Asked {
             return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
         }
         Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id })
-    }
-}
-
-/// Names for users that tell nothing about them: the log can follow a user through one run of the app, and no further.
-#[derive(Debug, Default)]
-pub struct Pseudonyms(RandomState);
-
-impl Pseudonyms {
-    fn of(&self, user_id: &str) -> String {
-        format!("u-{:016x}", self.0.hash_one(user_id))
     }
 }

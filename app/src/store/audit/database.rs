@@ -74,9 +74,9 @@ impl From<Error> for Fault {
     }
 }
 
-/// States every statement as a fact.
+/// States every statement as a fact, if there is a journal to state it in.
 #[derive(Clone)]
-pub(super) struct Meter(pub(super) Recorder);
+pub(super) struct Meter(Option<Recorder>);
 
 impl Meter {
     /// Waits for a statement of this kind and states how it went.
@@ -87,7 +87,9 @@ impl Meter {
     ) -> Result<T, Fault> {
         let result = statement.await;
         let status = if result.is_ok() { OperationStatus::Success } else { OperationStatus::Error };
-        self.0.record(&Event::MysqlQuery(MysqlQuery { t: clock::unix_ms(), query_type, status }));
+        if let Some(recorder) = &self.0 {
+            recorder.record(&Event::MysqlQuery(MysqlQuery { t: clock::unix_ms(), query_type, status }));
+        }
         result.map_err(Fault::from)
     }
 }
@@ -109,7 +111,10 @@ impl fmt::Debug for Database {
 
 impl Database {
     /// Connects with the first call.
-    pub(super) fn new(settings: &AuditSettings, recorder: Recorder) -> Result<Self, super::AuditError> {
+    pub(super) fn new(
+        settings: &AuditSettings,
+        recorder: Option<Recorder>,
+    ) -> Result<Self, super::AuditError> {
         let opts = Opts::from_url(&settings.mysql_url).map_err(super::AuditError::Url)?;
         let authority = settings.ca_file.clone();
         let tls = opts.ssl_opts().cloned().map(|tls| match authority {
@@ -167,10 +172,7 @@ impl Database {
         })
     }
 
-    fn call<T>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut Conn, &Meter) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    fn call<T>(&mut self, work: impl AsyncFnOnce(&mut Conn, &Meter) -> Result<T, Fault>) -> Result<T, Fault> {
         let taken = self.connection.take();
         let (opts, migrate, meter) = (self.opts.clone(), self.migrate, &self.meter);
         let (conn, answer) = self.runtime.block_on(async {

@@ -109,7 +109,10 @@ mod tests {
     use super::*;
 
     fn applied(count: usize) -> Vec<(u32, u32)> {
-        MIGRATIONS[..count].iter().map(|(version, _, sql)| (*version, crc32fast::hash(sql.as_bytes()))).collect()
+        MIGRATIONS[..count]
+            .iter()
+            .map(|(version, _, sql)| (*version, crc32fast::hash(sql.as_bytes())))
+            .collect()
     }
 
     #[test]

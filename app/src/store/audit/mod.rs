@@ -19,15 +19,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use techsapo_shared::labels::Service;
+
 use self::database::Database;
 use self::spill::Spill;
 use self::writer::Writer;
+use crate::guard::breaker::{Breakers, Policy};
 use crate::telemetry::Recorder;
 use crate::telemetry::journal::Journal;
-use crate::telemetry::shipper::shipment::Backoff;
 
 /// Folder of what waits for MySQL, inside the journal's.
 const SPILL_FOLDER: &str = "audit-spill";
+/// Nobody waits for MySQL: a probe now and then is soon enough.
+const POLICY: Policy = Policy {
+    window: Duration::from_secs(10),
+    failures: 2,
+    failure_ppm: 0,
+    open_for: Duration::from_millis(500),
+    open_for_at_most: Duration::from_secs(5),
+};
 /// How long the end of the thread is waited for beyond a deadline: a call to MySQL ends by itself.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -64,7 +74,9 @@ pub enum AuditError {
     #[error("the audit's thread cannot be started")]
     Thread(#[source] std::io::Error),
     /// Telemetry is off, and with it the journal that the audit is written from.
-    #[error("the audit is written from the journal, and there is none: set telemetry.enabled = true, or empty mysql.url")]
+    #[error(
+        "the audit is written from the journal, and there is none: set telemetry.enabled = true, or empty mysql.url"
+    )]
     NoJournal,
     /// The tables cannot be brought up to date.
     #[error("the audit's tables in {address} cannot be brought up to date: {why}")]
@@ -159,22 +171,24 @@ impl Audit {
     ///
     /// # Errors
     /// When a setting is unusable. An unreachable MySQL is no error.
-    pub fn start(settings: &AuditSettings, recorder: Recorder) -> Result<Self, AuditError> {
+    pub fn start(
+        settings: &AuditSettings,
+        recorder: Recorder,
+        breakers: &Breakers,
+    ) -> Result<Self, AuditError> {
         let journal = recorder.journal().ok_or(AuditError::NoJournal)?;
         let folder = settings.journal_dir.join(SPILL_FOLDER);
         let shared = Arc::<Shared>::default();
-        let now = Instant::now();
         let writer = Writer {
-            database: Database::new(settings, recorder.clone())?,
+            database: Database::new(settings, Some(recorder.clone()))?,
             spill: open_spill(&folder)?,
             journal: Arc::clone(&journal),
             recorder,
             folder,
             hold_bytes: settings.hold_bytes,
             shared: Arc::clone(&shared),
-            backoff: Backoff::new(u64::from(std::process::id())),
-            retry_at: now,
-            look_at: now,
+            breaker: breakers.add(Service::MySql, POLICY),
+            look_at: Instant::now(),
             in_trouble: false,
             spill_fails: false,
         };
@@ -231,7 +245,7 @@ pub fn set_aside_leftovers(journal_dir: &Path, recorder: &Recorder) -> Result<()
 /// # Errors
 /// When MySQL cannot be reached, refuses, or has tables of a later build.
 pub fn migrate(settings: &AuditSettings) -> Result<usize, AuditError> {
-    let mut database = Database::new(settings, Recorder::off())?;
+    let mut database = Database::new(settings, None)?;
     let address = database.address();
     database.migrate_now().map_err(|fault| AuditError::Migration { address, why: fault.to_string() })
 }

@@ -77,7 +77,7 @@ impl Analysis {
             datetime(facts.t).into(),
             (&note.request_id).into(),
             (&note.session_id).into(),
-            note.caller.as_deref().into(),
+            (&note.caller).into(),
             note.user.as_deref().into(),
             facts.task_type.as_str().into(),
             note.mode.as_ref().into(),
@@ -127,27 +127,30 @@ mod tests {
     #[test]
     fn columns_and_values_are_in_the_same_order() {
         let line = br#"{"analysis":{"t":1790000000123,"task_type":"basic","provider":"Gemini","status":"success",
-            "duration_us":5,"confidence_ppm":6,"agreements":[],"audit":{"request_id":"r","session_id":"s","user":"u",
+            "duration_us":5,"confidence_ppm":6,"agreements":[],"audit":{"request_id":"r","session_id":"s","caller":"shop","user":"u",
             "mode":"sequential","prompt_bytes":9,"prompt_hash":"h","cost_nanousd":11,"calls":[{"provider":"OpenAI",
             "model":"gpt-5","status":"timeout","duration_us":1,"input_tokens":2,"output_tokens":3,"cost_nanousd":4,
             "error":"timeout"}]}}}"#;
         let record = Record { producer: "p".into(), seq: 7, line: line.to_vec() };
         let analysis = Analysis::of(&record).unwrap();
         let named = |columns: &[&str], values: &[Value]| {
-            let pairs = columns.iter().zip(values).map(|(name, value)| format!("{name}={}", value.as_sql(true)));
+            let pairs =
+                columns.iter().zip(values).map(|(name, value)| format!("{name}={}", value.as_sql(true)));
             pairs.collect::<Vec<_>>().join(" ")
         };
         assert_eq!(
             named(&ANALYSIS_COLUMNS, &analysis.values()),
-            "producer='p' seq=7 ended_at='2026-09-21 14:13:20.123' request_id='r' session_id='s' caller=NULL \
+            "producer='p' seq=7 ended_at='2026-09-21 14:13:20.123' request_id='r' session_id='s' caller='shop' \
              user_pseudonym='u' task_type='basic' mode='sequential' status='success' answer_source='Gemini' cached=0 \
              duration_us=5 confidence_ppm=6 consensus_ppm=NULL cost_nanousd=11 prompt_bytes=9 prompt_hash='h'"
         );
         let calls: Vec<_> = analysis.calls().map(|call| named(&CALL_COLUMNS, &call)).collect();
         assert_eq!(
             calls,
-            ["producer='p' seq=7 call_number=1 provider='OpenAI' model='gpt-5' status='timeout' duration_us=1 \
-              input_tokens=2 output_tokens=3 cost_nanousd=4 error_kind='timeout'"]
+            [
+                "producer='p' seq=7 call_number=1 provider='OpenAI' model='gpt-5' status='timeout' duration_us=1 \
+              input_tokens=2 output_tokens=3 cost_nanousd=4 error_kind='timeout'"
+            ]
         );
     }
 }

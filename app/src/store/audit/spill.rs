@@ -83,9 +83,15 @@ impl Spill {
 
     fn create(&mut self) -> io::Result<File> {
         fs::create_dir_all(&self.folder)?;
-        self.files += 1;
-        let name = format!("{:016}-{:06}.{SUFFIX}", clock::unix_ms(), self.files);
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.folder.join(name))?;
+        let file = loop {
+            self.files += 1;
+            let name = format!("{:016}-{:06}.{SUFFIX}", clock::unix_ms(), self.files);
+            match OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.folder.join(name)) {
+                // An earlier run was as quick, or the clock stepped back.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break made?,
+            }
+        };
         File::open(&self.folder)?.sync_all()?;
         Ok(file)
     }

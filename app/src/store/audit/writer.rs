@@ -25,9 +25,9 @@ use super::database::{Database, Fault};
 use super::row::{Analysis, Record};
 use super::spill::Spill;
 use crate::clock;
+use crate::guard::breaker::Breaker;
 use crate::telemetry::Recorder;
 use crate::telemetry::journal::{Cursor, Journal, RunFile};
-use crate::telemetry::shipper::shipment::Backoff;
 
 /// How often it looks for something to write.
 const TICK: Duration = Duration::from_millis(100);
@@ -66,8 +66,7 @@ pub(super) struct Writer {
     /// How much of this run's ring may wait for MySQL.
     pub(super) hold_bytes: u64,
     pub(super) shared: Arc<Shared>,
-    pub(super) backoff: Backoff,
-    pub(super) retry_at: Instant,
+    pub(super) breaker: Arc<Breaker>,
     pub(super) look_at: Instant,
     pub(super) in_trouble: bool,
     pub(super) spill_fails: bool,
@@ -102,13 +101,17 @@ impl Writer {
     /// One look at everything. Returns how long to sleep.
     fn turn(&mut self) -> Duration {
         let mut more = false;
-        if Instant::now() >= self.retry_at {
+        if let Ok(permit) = self.breaker.admit() {
             match self.write_some() {
                 Ok(some) => {
+                    permit.success();
                     more = some;
                     self.recovered();
                 }
-                Err(trouble) => self.give_up(&trouble),
+                Err(trouble) => {
+                    permit.failure();
+                    self.give_up(&trouble);
+                }
             }
         }
         self.relieve_the_journal();
@@ -235,8 +238,8 @@ impl Writer {
     }
 
     fn give_up(&mut self, trouble: &Trouble) {
-        self.retry_at = Instant::now() + self.backoff.after_failure();
-        self.look_at = self.retry_at;
+        // The next time begins with a look, whether or not there is anything to write: only that shows that it is well.
+        self.look_at = Instant::now();
         self.shared.lost(trouble.to_string());
         if !std::mem::replace(&mut self.in_trouble, true) {
             tracing::error!(
@@ -244,14 +247,13 @@ impl Writer {
                 error = %trouble,
                 waiting = self.waiting(),
                 "the audit cannot be written; analyses wait in the journal and on disk, and writing is tried again \
-                 every 2 s at the latest"
+                 every 5 s at the latest"
             );
             self.count("audit_unavailable", Severity::Error);
         }
     }
 
     fn recovered(&mut self) {
-        self.backoff.reset();
         self.shared.connected(self.database.is_connected());
         if std::mem::replace(&mut self.in_trouble, false) {
             tracing::info!(waiting = self.waiting(), "the audit is written again");

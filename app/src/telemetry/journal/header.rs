@@ -171,10 +171,8 @@ impl<'a> Header<'a> {
     /// The first record that somebody still needs: the lower of the two cursors.
     pub(super) fn needed(self) -> Cursor {
         let head = self.head();
-        self.audited().map_or(head, |audited| Cursor {
-            pos: head.pos.min(audited.pos),
-            seq: head.seq.min(audited.seq),
-        })
+        self.audited()
+            .map_or(head, |audited| Cursor { pos: head.pos.min(audited.pos), seq: head.seq.min(audited.seq) })
     }
 
     /// Whether the cursors can be those of one ring.

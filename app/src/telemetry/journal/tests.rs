@@ -480,7 +480,7 @@ fn a_kill_in_the_middle_of_passing_the_audit_shifts_no_seq() {
         let file = audited_file(folder.path(), 1);
         ["one", "two", "three"].iter().for_each(|text| put(&file, text));
         let recovered =
-            after(file, |file| file.write_all_at(&(pos as u64).to_le_bytes(), 18 * 8).unwrap()).unwrap();
+            after(file, |file| file.write_all_at(&u64::to_le_bytes(pos), 18 * 8).unwrap()).unwrap();
         assert_eq!(recovered.audited(), Some(Cursor { pos, seq }));
     }
 }

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS analyses (
   ended_at DATETIME(3) NOT NULL,
   request_id VARCHAR(128) NOT NULL,
   session_id VARCHAR(128) NOT NULL,
-  caller VARCHAR(128) NULL,
+  caller VARCHAR(128) NOT NULL,
   user_pseudonym VARCHAR(64) NULL,
   task_type VARCHAR(16) NOT NULL,
   mode VARCHAR(16) NOT NULL,
