@@ -41,6 +41,8 @@ pub enum Command {
     Keys(KeysCommand),
     /// Score pairs of answers by how far they agree.
     Agreement(AgreementCommand),
+    /// Bring the audit's tables in MySQL (mysql.url) up to date, and stop.
+    Migrate,
 }
 
 impl Args {

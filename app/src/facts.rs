@@ -1,11 +1,13 @@
 //! States what an analysis did as events: the one place where reports become facts.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use techsapo_shared::audit::{AuditCall, AuditNote};
 use techsapo_shared::event::{Agreement, Analysis, ErrorEvent, Event, LlmRequest};
 use techsapo_shared::labels::{AnswerSource, ClosedLabel, Service, Severity};
 
-use crate::analysis::{Call, CallError, Report};
+use crate::analysis::{Call, CallError, Mode, Report};
 use crate::clock::micros;
 use crate::providers::Completion;
 use crate::telemetry::Recorder;
@@ -15,9 +17,26 @@ const SUBSTITUTED: &str = "model_substituted";
 /// A model served that has no price, so that its cost counts as nothing.
 const UNPRICED: &str = "model_unpriced";
 
+/// Who asked, as the audit is told: nothing personal.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// Id of the HTTP request.
+    pub request_id: Arc<str>,
+    /// Name of the API key that was shown, or `anonymous`.
+    pub caller: String,
+    /// Pseudonym of the user.
+    pub user: Option<String>,
+    /// Id of the session, or its pseudonym.
+    pub session_id: String,
+    /// Length of the prompt.
+    pub prompt_bytes: usize,
+    /// Fingerprint of the prompt.
+    pub prompt_hash: String,
+}
+
 /// Records an analysis: one event for each call, one more for each that failed or was not as it should be, and one for
-/// the whole.
-pub fn record_analysis(recorder: &Recorder, report: &Report) {
+/// the whole, with a note for the audit if there is one.
+pub fn record_analysis(recorder: &Recorder, report: &Report, audit: Option<&Asker>) {
     warn_of_models(report);
     if !recorder.is_on() {
         return;
@@ -44,7 +63,7 @@ pub fn record_analysis(recorder: &Recorder, report: &Report) {
             error(UNPRICED, Severity::Warning);
         }
     }
-    recorder.record(&Event::Analysis(analysis(report)));
+    recorder.record(&Event::Analysis(analysis(report, audit)));
 }
 
 /// Tells the log of models that nobody asked for, and of those without a price.
@@ -75,7 +94,7 @@ fn llm_request<'a>(report: &Report, call: &'a Call) -> LlmRequest<'a> {
     }
 }
 
-fn analysis(report: &Report) -> Analysis {
+fn analysis(report: &Report, audit: Option<&Asker>) -> Analysis {
     let pairs = &report.verdict.pairs;
     Analysis {
         t: report.ended_ms,
@@ -90,5 +109,36 @@ fn analysis(report: &Report) -> Analysis {
             .iter()
             .map(|pair| Agreement { a: pair.a, b: pair.b, score_ppm: pair.score_ppm })
             .collect(),
+        audit: audit.map(|asker| Box::new(note(report, asker))),
+    }
+}
+
+fn note(report: &Report, asker: &Asker) -> AuditNote {
+    let call = |call: &Call| {
+        let spent = call.spent();
+        AuditCall {
+            provider: call.provider,
+            model: call.model.clone(),
+            status: call.status(),
+            duration_us: micros(call.duration),
+            input_tokens: spent.tokens.input,
+            output_tokens: spent.tokens.output,
+            cost_nanousd: spent.cost_nanousd,
+            error: call.result.as_ref().err().map(|error| error.kind().as_str().to_owned()),
+        }
+    };
+    AuditNote {
+        request_id: asker.request_id.to_string(),
+        caller: asker.caller.clone(),
+        user: asker.user.clone(),
+        session_id: asker.session_id.clone(),
+        mode: match report.mode {
+            Mode::Parallel => "parallel".into(),
+            Mode::Sequential { .. } => "sequential".into(),
+        },
+        prompt_bytes: asker.prompt_bytes as u64,
+        prompt_hash: asker.prompt_hash.clone(),
+        cost_nanousd: report.total_cost_nanousd(),
+        calls: report.calls.iter().map(call).collect(),
     }
 }

@@ -13,6 +13,7 @@ pub mod http;
 pub mod keys_command;
 pub mod logs;
 pub mod providers;
+pub mod pseudonym;
 pub mod reload;
 pub mod roster;
 pub mod runtime;

@@ -13,6 +13,7 @@ use techsapo_app::logs;
 use techsapo_app::providers::keys::KeySources;
 use techsapo_app::roster::Sources;
 use techsapo_app::service::{self, StartError};
+use techsapo_app::store::audit::{self, AuditError};
 use techsapo_app::telemetry::{Recorder, Telemetry, TelemetryError, TelemetrySettings};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,6 +37,10 @@ enum Failure {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Agreement(#[from] AgreementError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error("there is no audit to migrate: set mysql.url, or TECHSAPO_MYSQL_URL")]
+    NoAudit,
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
 }
@@ -95,8 +100,17 @@ fn run(args: &Args) -> Result<(), Failure> {
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
     }
     logs::start(&loaded.settings.log);
+    if let Some(Command::Migrate) = args.command {
+        return migrate(&loaded.settings);
+    }
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     serve(loaded.settings, vendor_keys)
+}
+
+fn migrate(settings: &Settings) -> Result<(), Failure> {
+    let audit = service::audit_settings(settings).ok_or(Failure::NoAudit)?;
+    let versions = audit::migrate(&audit)?;
+    Ok(writeln!(std::io::stdout(), "The audit's tables are up to date ({versions} versions applied).")?)
 }
 
 fn serve(settings: Settings, vendor_keys: KeySources) -> Result<(), Failure> {
@@ -140,6 +154,7 @@ fn start_telemetry(settings: &Settings) -> Result<Option<Telemetry>, TelemetryEr
     let settings = TelemetrySettings {
         journal_dir: settings.journal.dir.clone(),
         journal_bytes: settings.journal.max_bytes,
+        audited: settings.mysql.url.is_some(),
         redis: settings.redis.url.clone(),
         streams: settings.redis.streams.clone(),
     };

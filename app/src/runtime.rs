@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::analysis::Admission;
 use crate::clock;
 use crate::guard::breaker::Breakers;
+use crate::store::audit::AuditStatus;
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -71,6 +72,7 @@ pub struct Sampler {
     admission: Arc<Admission>,
     breakers: Breakers,
     redis: Redis,
+    audit: Option<AuditStatus>,
 }
 
 impl Sampler {
@@ -82,8 +84,9 @@ impl Sampler {
         admission: Arc<Admission>,
         breakers: Breakers,
         redis: Redis,
+        audit: Option<AuditStatus>,
     ) -> Self {
-        Self { instance: Arc::from(instance), recorder, connections, admission, breakers, redis }
+        Self { instance: Arc::from(instance), recorder, connections, admission, breakers, redis, audit }
     }
 
     /// The instance's name in measurements.
@@ -95,27 +98,34 @@ impl Sampler {
     pub fn sample(&self) -> RuntimeSample<'static> {
         let heap = Heap::now();
         let redis = self.redis.sample();
+        let mut connections = vec![
+            count(ConnectionType::Http, self.connections.http.count()),
+            count(ConnectionType::Sse, self.connections.sse.count()),
+            count(ConnectionType::WebSocket, self.connections.websocket.count()),
+            count(ConnectionType::Redis, redis.open_connections),
+        ];
+        let queue = |queue_name, length| QueueLength { queue_name, length };
+        let mut queues = vec![
+            queue(QueueName::Journal, self.recorder.pending_events()),
+            queue(QueueName::Analysis, self.admission.waiting() as u64),
+        ];
+        if let Some(audit) = &self.audit {
+            connections.push(count(ConnectionType::MySql, audit.connections()));
+            queues.push(queue(QueueName::Audit, audit.waiting()));
+        }
         RuntimeSample {
             t: clock::unix_ms(),
             app_instance: Cow::Owned(self.instance.to_string()),
             resident_bytes: resident_bytes().unwrap_or(heap.resident_bytes),
             heap_total_bytes: heap.resident_bytes,
             heap_used_bytes: heap.allocated_bytes,
-            connections: vec![
-                count(ConnectionType::Http, self.connections.http.count()),
-                count(ConnectionType::Sse, self.connections.sse.count()),
-                count(ConnectionType::WebSocket, self.connections.websocket.count()),
-                count(ConnectionType::Redis, redis.open_connections),
-            ],
+            connections,
             redis_pool_connections: Some(redis.open_connections),
             redis_consecutive_failures: Some(redis.consecutive_failures),
-            queues: vec![
-                QueueLength { queue_name: QueueName::Journal, length: self.recorder.pending_events() },
-                QueueLength { queue_name: QueueName::Analysis, length: self.admission.waiting() as u64 },
-            ],
+            mysql_memory_bytes: self.audit.as_ref().and_then(AuditStatus::memory_bytes),
+            queues,
             breakers: self.breakers.sample(),
             journal: self.recorder.sample(),
-            ..RuntimeSample::default()
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use techsapo_shared::event::{BudgetLimits, Event};
+use techsapo_shared::event::{BudgetLimits, Event, WHOLE_PPM};
 use techsapo_shared::labels::ClosedLabel;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -20,12 +20,14 @@ use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
 use crate::guard::sanitise::Sanitiser;
-use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Pseudonyms, Server, Suspicion, router};
+use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, router};
 use crate::providers::keys::KeySources;
+use crate::pseudonym::{KeyError, Pseudonyms};
 use crate::reload::{ReloadError, Reloader};
 use crate::roster::Sources;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
+use crate::store::audit::{self, Audit, AuditError, AuditSettings};
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -58,6 +60,15 @@ pub enum StartError {
     /// A rule for what callers write is no regular expression.
     #[error("a rule for prompts cannot be read: {0}")]
     Rules(#[from] regex::Error),
+    /// There can be no audit, though it is asked for.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// There is no key for pseudonyms.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The system has no random numbers.
+    #[error("no key for pseudonyms can be made")]
+    Randomness(#[source] std::io::Error),
     /// No client for the exporter can be made.
     #[error("cannot make a client for the exporter: {0}")]
     Exporter(#[from] reqwest::Error),
@@ -107,6 +118,9 @@ pub async fn serve(
     let breakers = Breakers::new(&instance, recorder.clone());
     let route = settings.store.redis_url.as_ref().unwrap_or(&settings.redis.url).clone();
     let redis = Redis::new(route, settings.store.timeout, recorder.clone(), &breakers);
+    let pseudonyms = pseudonyms(&settings)?;
+    let audit = start_audit(&settings, &recorder, &breakers)?;
+    let audited = audit.as_ref().map(Audit::status);
     let sampler = Sampler::new(
         &instance,
         recorder.clone(),
@@ -114,9 +128,11 @@ pub async fn serve(
         Arc::clone(&admission),
         breakers,
         redis.clone(),
+        audited.clone(),
     );
     let exporter = ExporterClient::new(&settings.exporter.url)?;
-    let health = HealthChecks::new(settings.redis.clone(), exporter.clone(), recorder.clone());
+    let health =
+        HealthChecks::new(settings.redis.clone(), exporter.clone(), recorder.clone(), audited.clone());
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
     keys.announce();
@@ -162,7 +178,8 @@ pub async fn serve(
         sanitiser,
         suspicion: Suspicion::default(),
         limits: RateLimits::new(&limit_settings, redis.clone()),
-        pseudonyms: Pseudonyms::default(),
+        pseudonyms,
+        audit: audited,
         started: Instant::now(),
     });
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
@@ -191,7 +208,48 @@ pub async fn serve(
             "The shutdown deadline cut off what was still running"
         );
     }
+    if let Some(audit) = audit {
+        // It waits for its thread.
+        let _ = tokio::task::spawn_blocking(move || audit.shutdown(deadline)).await;
+    }
     Ok(())
+}
+
+/// The audit, if there is to be one.
+fn start_audit(
+    settings: &Settings,
+    recorder: &Recorder,
+    breakers: &Breakers,
+) -> Result<Option<Audit>, StartError> {
+    let Some(audit) = audit_settings(settings) else {
+        audit::set_aside_leftovers(&settings.journal.dir, recorder)?;
+        return Ok(None);
+    };
+    Ok(Some(Audit::start(&audit, recorder.clone(), breakers)?))
+}
+
+/// Where the audit goes; nothing where there is none.
+pub fn audit_settings(settings: &Settings) -> Option<AuditSettings> {
+    Some(AuditSettings {
+        mysql_url: settings.mysql.url.clone()?,
+        ca_file: settings.mysql.ca_file.clone(),
+        migrate: settings.mysql.migrate,
+        journal_dir: settings.journal.dir.clone(),
+        hold_bytes: share_of(settings.journal.max_bytes, settings.audit.journal_share),
+    })
+}
+
+/// A share in millionths of a number of bytes.
+fn share_of(bytes: u64, ppm: u32) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(ppm) / u128::from(WHOLE_PPM)).unwrap_or(bytes)
+}
+
+/// Names for users: lasting ones where there is an audit, for that is read long after this run.
+fn pseudonyms(settings: &Settings) -> Result<Pseudonyms, StartError> {
+    match settings.mysql.url {
+        Some(_) => Ok(Pseudonyms::lasting(&settings.audit.key_file)?),
+        None => Pseudonyms::passing().map_err(StartError::Randomness),
+    }
 }
 
 /// A name for this instance where none is set: unique on its network.

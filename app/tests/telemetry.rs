@@ -129,6 +129,7 @@ impl Scene {
         TelemetrySettings {
             journal_dir: self.folder.path().join("journal"),
             journal_bytes,
+            audited: false,
             redis: self.redis.url().parse().unwrap(),
             streams: vec![DEFAULT_STREAM.into()],
         }
@@ -521,6 +522,7 @@ fn without_a_stream_there_is_no_telemetry() {
     let settings = TelemetrySettings {
         journal_dir: folder.path().join("journal"),
         journal_bytes: MIB,
+        audited: false,
         redis: "redis://127.0.0.1:1".parse().unwrap(),
         streams: vec![],
     };

@@ -56,12 +56,13 @@ trait Plain<'a>: Sized {
     fn read(cursor: &mut Cursor<'a>) -> Option<Self>;
 }
 
-/// Reads each struct from an object: those before the semicolon must stand, the others have a default. The compiler
+/// Reads each struct from an object: those before the semicolon must stand, the others have a default; one behind
+/// `but` is not read at all, as any unknown field. The compiler
 /// sees to it that no field is forgotten. Fields may stand in any order; as long as they stand in this one, which is
 /// that of the struct and hence of our own producers, no key is searched for.
 macro_rules! objects {
     ($($type:ty, $name:ident {
-        $($field:ident $(as $key:literal)?),+ $(; $($optional:ident),+)?
+        $($field:ident $(as $key:literal)?),+ $(; $($optional:ident),+)? $(; but $unread:ident)?
     })+) => {$(
         impl<'a> Plain<'a> for $type {
             fn read(cursor: &mut Cursor<'a>) -> Option<Self> {
@@ -88,6 +89,7 @@ macro_rules! objects {
                 Some($name {
                     $($field: $field?,)+
                     $($($optional: $optional.unwrap_or_default(),)+)?
+                    $($unread: None,)?
                 })
             }
         }
@@ -98,7 +100,7 @@ macro_rules! objects {
 
 objects! {
     Analysis, Analysis {
-        t, task_type, provider, status, duration_us; cached, confidence_ppm, consensus_ppm, agreements
+        t, task_type, provider, status, duration_us; cached, confidence_ppm, consensus_ppm, agreements; but audit
     }
     Agreement, Agreement { a, b, score_ppm }
     LlmRequest<'a>, LlmRequest {

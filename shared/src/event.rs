@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditNote;
 use crate::labels::{
     AnomalyType, AnswerSource, AuthFailureReason, AuthMethod, AuthStatus, BreakerState, CacheType,
     ConfigComponent, ConnectionType, HttpMethod, OperationStatus, Provider, QueryType, QueueName,
@@ -113,6 +114,11 @@ pub struct Analysis {
     /// Agreement of every pair of answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agreements: Vec<Agreement>,
+    /// What only the app's audit needs. Decoding an event passes it over, as any unknown field: nothing is spent on
+    /// it where it is not wanted; [`crate::audit::AuditedAnalysis`] reads it.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(skip))]
+    pub audit: Option<Box<AuditNote>>,
 }
 
 /// How far two answers agree.

@@ -55,6 +55,7 @@ fn analysis() -> impl Strategy<Value = Event<'static>> {
             confidence_ppm,
             consensus_ppm,
             agreements,
+            audit: None,
         })
     })
 }

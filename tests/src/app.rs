@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -62,12 +62,7 @@ impl AppSetup {
     }
 
     fn process(&self, port: u16) -> Process {
-        let mut command = Command::new(binaries::path_of("techsapo"));
-        for (variable, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TECHSAPO_"))
-        {
-            command.env_remove(variable);
-        }
+        let mut command = binaries::command("techsapo");
         command.env("TECHSAPO_LISTEN", format!("127.0.0.1:{port}")).envs(&self.environment);
         Process::start("app", self.folder.path(), command.current_dir(self.folder.path()))
     }

@@ -10,6 +10,16 @@ pub fn folder() -> &'static Path {
     FOLDER.get_or_init(find_or_build)
 }
 
+/// `techsapo` or `techsapo-exporter`, without this process' settings, to be told what to do.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(path_of(program));
+    let settings = std::env::vars_os().map(|(name, _)| name);
+    for variable in settings.filter(|name| name.to_string_lossy().starts_with("TECHSAPO_")) {
+        command.env_remove(variable);
+    }
+    command
+}
+
 /// The path of `techsapo` or `techsapo-exporter`.
 pub(crate) fn path_of(program: &str) -> PathBuf {
     let path = folder().join(program);

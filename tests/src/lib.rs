@@ -32,7 +32,7 @@ pub mod repository;
 mod sentinels;
 pub mod wait;
 
-pub use app::{App, AppSetup, Generated};
+pub use app::{App, AppSetup, Generated, generate};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
 pub use mariadb::MariaDb;

@@ -76,6 +76,17 @@ pub const OTHER_REDIS_URL: Format<Option<Route>> =
     Format::new("an address as redis.url takes it, or nothing", |text| {
         if text.is_empty() { Some(None) } else { (REDIS_URL.parse)(text).map(Some) }
     });
+/// Where a database of MySQL or MariaDB is, or nothing.
+pub const MYSQL_URL: Format<Option<String>> = Format::new(
+    "an address with a database, such as mysql://user:password@127.0.0.1/techsapo_audit, or nothing",
+    |text| {
+        if text.is_empty() {
+            return Some(None);
+        }
+        let opts = mysql_async::Opts::from_url(text).ok()?;
+        opts.db_name().is_some_and(|name| !name.is_empty()).then(|| Some(text.to_owned()))
+    },
+);
 /// Where an HTTP server is.
 pub const HTTP_URL: Format<String> = Format::new("an address such as http://127.0.0.1:10040", |text| {
     let url = reqwest::Url::parse(text).ok()?;

@@ -362,7 +362,7 @@ mod tests {
         let env = env(&[
             ("TECHSAPO_REDIS_ULR", "x"),
             ("TECHSAPO_GRAFANA_PASSWORD", "x"),
-            ("TECHSAPO_MYSQL_URL", "x"),
+            ("TECHSAPO_BACKUP_BUCKET", "x"),
         ]);
         let warnings = load(None, &env).unwrap().warnings;
         assert!(

@@ -24,8 +24,8 @@ use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
-    NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS,
-    STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
+    MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL,
+    SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
 };
 use techsapo_redis_route::Route;
 
@@ -68,6 +68,24 @@ settings! {
         dir: PathBuf = PATH("data/journal"),
         /// Room for events of one run. Full, events are dropped and counted; answers go on.
         max_bytes: u64 = BYTES("64MiB"),
+    }
+
+    /// MySQL or MariaDB, which keeps the audit: who asked what, what came of it, what it cost.
+    mysql: MysqlSettings {
+        /// Database of the audit; `?require_ssl=true` encrypts the way to it. Empty: there is no audit.
+        url: Option<String> = MYSQL_URL(""),
+        /// Certificates of the authority that the server is known by (PEM); empty: the well-known ones.
+        ca_file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// Bring the tables up to date at the start; false leaves that to `techsapo migrate`.
+        migrate: bool = SWITCH("true"),
+    }
+
+    /// The audit.
+    audit: AuditSettings {
+        /// Share of the journal that may wait for MySQL; what is older then waits in files beside it.
+        journal_share: u32 = FRACTION("0.5"),
+        /// Key of the pseudonyms that stand for users and prompts; made if it is missing. Instances share it.
+        key_file: PathBuf = PATH("data/audit.key"),
     }
 
     /// The exporter, whose page `/metrics` passes through.
@@ -212,6 +230,11 @@ impl Settings {
         if self.analysis.provider_timeout > self.analysis.deadline {
             let most = self.analysis.deadline;
             found.push(("analysis.provider_timeout", format!("at most analysis.deadline ({most:?})")));
+        }
+        if self.mysql.url.is_some() && !self.telemetry.enabled {
+            let expected =
+                "empty where telemetry.enabled is false: the audit is written from telemetry's journal";
+            found.push(("mysql.url", expected.to_owned()));
         }
         if self.limits.prompt_bytes > self.limits.body_bytes {
             let most = self.limits.body_bytes;

@@ -1,7 +1,6 @@
 //! `POST /api/v1/generate`: one question, one answer, and how it came about.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use axum::Extension;
@@ -19,7 +18,7 @@ use super::wire::{CallView, GenerateResponse, score};
 use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report, Watch};
 use crate::clock;
 use crate::config::LimitSettings;
-use crate::facts::record_analysis;
+use crate::facts::{Asker, record_analysis};
 use crate::guard::caller::Caller;
 
 /// Most models that one question can name.
@@ -36,9 +35,9 @@ pub(super) async fn generate(
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
-    let ready = Ready::check(&app, &caller, asked)?;
+    let ready = Ready::check(&app, &caller, &request_id, asked)?;
     let session_id = ready.session_id.clone();
-    let report = analyze(&app, ready, Arc::clone(&request_id), caller, Box::new(|_| ())).await?;
+    let report = analyze(&app, ready, Box::new(|_| ())).await?;
     Ok(Json(answer(&report, &session_id, &request_id)?).into_response())
 }
 
@@ -46,19 +45,32 @@ pub(super) async fn generate(
 pub(super) struct Ready {
     pub(super) plan: Plan,
     pub(super) session_id: String,
-    user: Option<String>,
+    asker: Asker,
 }
 
 impl Ready {
     /// Checks what was asked against what this caller may ask and what can be asked at all.
-    pub(super) fn check(app: &App, caller: &Caller, mut asked: Asked) -> Result<Self, ApiError> {
+    pub(super) fn check(
+        app: &App,
+        caller: &Caller,
+        request_id: &Arc<str>,
+        mut asked: Asked,
+    ) -> Result<Self, ApiError> {
         if !caller.may_ask(asked.question.task_type) {
             return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
         }
         asked.question.prompt = sanitise(app, asked.question.prompt)?;
         let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let asker = Asker {
+            request_id: Arc::clone(request_id),
+            caller: caller.name().to_owned(),
+            user: asked.user_id.map(|id| app.pseudonyms.user(&id)),
+            session_id: app.pseudonyms.session(&session_id),
+            prompt_bytes: asked.question.prompt.len(),
+            prompt_hash: app.pseudonyms.prompt(&asked.question.prompt),
+        };
         let plan = app.analyzer.plan(asked.question)?;
-        Ok(Self { plan, session_id, user: asked.user_id.map(|id| app.pseudonyms.of(&id)) })
+        Ok(Self { plan, session_id, asker })
     }
 }
 
@@ -94,18 +106,16 @@ fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
 /// made, and they cost.
 pub(super) async fn analyze(
     app: &Arc<App>,
-    ready: Ready,
-    request_id: Arc<str>,
-    caller: Caller,
+    Ready { plan, asker, .. }: Ready,
     watch: Box<Watch>,
 ) -> Result<Report, ApiError> {
     let patience = app.settings.analysis.deadline;
     let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
     let app = Arc::clone(app);
     let work = tokio::spawn(async move {
-        let report = app.analyzer.analyze(ready.plan, &*watch).await;
-        record_analysis(&app.recorder, &report);
-        log(&report, &request_id, caller.name(), ready.user.as_deref());
+        let report = app.analyzer.analyze(plan, &*watch).await;
+        record_analysis(&app.recorder, &report, app.audit.is_some().then_some(&asker));
+        log(&report, &asker.request_id, &asker.caller, asker.user.as_deref());
         drop(slot);
         report
     });
@@ -200,15 +210,5 @@ impl Asked {
             return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
         }
         Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id })
-    }
-}
-
-/// Names for users that tell nothing about them: the log can follow a user through one run of the app, and no further.
-#[derive(Debug, Default)]
-pub struct Pseudonyms(RandomState);
-
-impl Pseudonyms {
-    fn of(&self, user_id: &str) -> String {
-        format!("u-{:016x}", self.0.hash_one(user_id))
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use super::{App, ExporterClient};
 use crate::clock;
 use crate::config::RedisSettings;
+use crate::store::audit::AuditStatus;
 use crate::telemetry::Recorder;
 
 /// How long what was found is still true. Callers that come at once share one look.
@@ -58,13 +59,19 @@ pub struct HealthChecks {
     redis: RedisSettings,
     exporter: ExporterClient,
     recorder: Recorder,
+    audit: Option<AuditStatus>,
     last: Arc<Mutex<(Option<Instant>, Findings)>>,
 }
 
 impl HealthChecks {
     /// For these services.
-    pub fn new(redis: RedisSettings, exporter: ExporterClient, recorder: Recorder) -> Self {
-        Self { redis, exporter, recorder, last: Arc::default() }
+    pub fn new(
+        redis: RedisSettings,
+        exporter: ExporterClient,
+        recorder: Recorder,
+        audit: Option<AuditStatus>,
+    ) -> Self {
+        Self { redis, exporter, recorder, audit, last: Arc::default() }
     }
 
     /// Looks now and then, for ever.
@@ -83,6 +90,7 @@ impl HealthChecks {
         let (redis, exporter) = tokio::join!(check_redis(self.redis.clone()), self.exporter.check());
         note(&mut last.1, "redis", up_or_down(redis));
         note(&mut last.1, "exporter", up_or_down(exporter));
+        note(&mut last.1, "mysql", check_audit(self.audit.as_ref()));
         note(&mut last.1, "journal", check_journal(self.recorder.sample()));
         last.0 = Some(Instant::now());
         last.1.clone()
@@ -100,6 +108,14 @@ fn up_or_down(checked: Result<(), String>) -> (Condition, Option<String>) {
     match checked {
         Ok(()) => (Condition::Up, None),
         Err(reason) => (Condition::Down, Some(reason)),
+    }
+}
+
+/// MySQL, as the audit's thread last saw it.
+fn check_audit(audit: Option<&AuditStatus>) -> (Condition, Option<String>) {
+    match audit {
+        Some(audit) => up_or_down(audit.check()),
+        None => (Condition::Off, Some("mysql.url is empty: there is no audit".to_owned())),
     }
 }
 
@@ -153,6 +169,9 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
         services["journal"]["capacity_bytes"] = json!(journal.capacity_bytes);
         services["journal"]["dropped_events"] = json!(journal.dropped);
         services["journal"]["pending_events"] = json!(app.recorder.pending_events());
+    }
+    if let Some(audit) = &app.audit {
+        services["mysql"]["waiting"] = json!(audit.waiting());
     }
     Json(json!({
         "status": if well { "ok" } else { "degraded" },

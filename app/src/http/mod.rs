@@ -31,7 +31,6 @@ use techsapo_shared::event::Event;
 use techsapo_shared::labels::RouteKind;
 
 pub use exporter::ExporterClient;
-pub use generate::Pseudonyms;
 pub use health::HealthChecks;
 pub use live::LiveFigures;
 pub use server::Server;
@@ -42,8 +41,10 @@ use crate::config::Settings;
 use crate::guard::keys::Keys;
 use crate::guard::limits::Limits;
 use crate::guard::sanitise::Sanitiser;
+use crate::pseudonym::Pseudonyms;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
+use crate::store::audit::AuditStatus;
 use crate::telemetry::Recorder;
 use error::ApiError;
 
@@ -79,6 +80,8 @@ pub struct App {
     pub suspicion: Suspicion,
     /// Names for users that tell nothing about them.
     pub pseudonyms: Pseudonyms,
+    /// How the audit is; nothing where there is none.
+    pub audit: Option<AuditStatus>,
     /// When this instance began.
     pub started: Instant,
 }

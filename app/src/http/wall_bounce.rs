@@ -33,7 +33,7 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let body = Value::Object(fields(query.as_deref().unwrap_or(""))?).to_string();
     let asked = Asked::parse(body.as_bytes(), &app.settings.limits)?;
-    let ready = Ready::check(&app, &caller, asked)?;
+    let ready = Ready::check(&app, &caller, &request_id, asked)?;
     let open = app.connections.sse.opened();
 
     // A few events for each call: bounded by the number of calls.
@@ -49,7 +49,7 @@ pub(super) async fn events(
             let told = json!({"type": "provider_response", "call": CallView::of(call), "response": text});
             let _ = watcher.send(("provider_response", told));
         });
-        let analysed = analyze(&app, ready, Arc::clone(&request_id), caller, watch).await;
+        let analysed = analyze(&app, ready, watch).await;
         let answered = analysed.and_then(|report| {
             let answer = json!(answer(&report, &session_id, &request_id)?);
             Ok((consensus(&answer), answer))

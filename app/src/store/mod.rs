@@ -1,5 +1,7 @@
-//! The app's own stores: what several instances share, and what outlives them. Telemetry's way to Redis is another one.
+//! What the app keeps outside itself, and reads from outside. Telemetry's way to Redis is another one.
 //!
 //! * [`redis`]: one connection for limits and the like; a Redis that is away costs a request nothing.
+//! * [`audit`]: who asked what and what came of it, in MySQL; off without its settings.
 
+pub mod audit;
 pub mod redis;

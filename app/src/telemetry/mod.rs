@@ -40,6 +40,8 @@ pub struct TelemetrySettings {
     pub journal_dir: PathBuf,
     /// Size of this run's ring.
     pub journal_bytes: u64,
+    /// Whether the audit is written from the journal: then a record also waits for it.
+    pub audited: bool,
     /// The way to the Redis that the streams are in.
     pub redis: Route,
     /// Keys of the streams; a run of a process is hashed to one of them.
@@ -86,7 +88,8 @@ impl Telemetry {
         if settings.streams.is_empty() {
             return Err(TelemetryError::NoStream);
         }
-        let journal = Arc::new(Journal::open(&settings.journal_dir, settings.journal_bytes)?);
+        let journal =
+            Arc::new(Journal::open(&settings.journal_dir, settings.journal_bytes, settings.audited)?);
         let mut stop = Vec::new();
         let (end, ended) = mpsc::channel();
         for shipper in Shipper::all(&journal, &settings.redis, &settings.streams, pace) {
@@ -143,12 +146,17 @@ impl Recorder {
     /// # Errors
     /// When the journal cannot be opened.
     pub fn open(folder: &Path, bytes: u64) -> Result<Self, JournalError> {
-        Ok(Self { journal: Some(Arc::new(Journal::open(folder, bytes)?)) })
+        Ok(Self { journal: Some(Arc::new(Journal::open(folder, bytes, false)?)) })
     }
 
     /// Records nothing: telemetry is switched off.
     pub fn off() -> Self {
         Self { journal: None }
+    }
+
+    /// The journal, for the audit, which is its second reader.
+    pub(crate) fn journal(&self) -> Option<Arc<Journal>> {
+        self.journal.clone()
     }
 
     /// Whether anything is recorded. Facts that cost something to put together need not be, otherwise.

@@ -27,6 +27,7 @@ pub(crate) fn run() -> Vec<Figure> {
     let settings = TelemetrySettings {
         journal_dir: folder.path().join("journal"),
         journal_bytes: 256 << 20,
+        audited: false,
         redis: redis.url().parse().unwrap(),
         streams: vec![DEFAULT_STREAM.to_owned()],
     };

@@ -3,6 +3,7 @@
 
 mod app_start;
 mod architecture;
+mod audit;
 mod contract;
 mod end_to_end;
 mod limits;

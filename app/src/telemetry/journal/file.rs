@@ -4,6 +4,7 @@
 //!
 //! * A record is published by its bytes, then the tail's seq, then the tail's position. A `kill -9` at any
 //!   instruction loses nothing that was published, for the kernel owns the pages.
+//! * A record is free when the exporter has acknowledged it and, in a file that is audited, the audit has passed it.
 //! * Freed space is written again only when the header that frees it is on the disk ([`RunFile::upkeep`]). After a
 //!   power loss the head may be older than it was, and still nothing behind it is overwritten.
 //! * The ring's pages are set up for writing ahead of the tail and taken out of the resident set behind it, both by
@@ -95,7 +96,8 @@ struct Residence {
 
 impl RunFile {
     /// Creates this run's file. It appears under its name only when it is whole and on the disk.
-    pub(super) fn create(folder: &Path, capacity: u64) -> io::Result<Self> {
+    /// In one that is `audited`, records also wait for the audit.
+    pub(super) fn create(folder: &Path, capacity: u64, audited: bool) -> io::Result<Self> {
         let id = Uuid::new_v4();
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let created_ms = u64::try_from(created.as_millis()).unwrap_or(u64::MAX);
@@ -111,7 +113,10 @@ impl RunFile {
         let run = Self::map(path, identity, file)?;
         let end = Cursor { pos: 0, seq: 1 };
         run.header().publish(end);
-        run.header().free(end);
+        run.header().acknowledge(end);
+        if audited {
+            run.header().pass_audit(end);
+        }
         run.tail().open = true;
         run.tail().end = end;
         run.mapping.flush(0..HEADER_BYTES)?;
@@ -161,15 +166,9 @@ impl RunFile {
     /// one record (a kill within [`Header::publish`]), or newer (power loss again: then they are read as lost).
     fn find_ends(&self) {
         let (header, ring) = (self.header(), self.ring());
-        let published = header.end();
-        let mut head = header.head();
-        let limit = head.pos + self.identity.capacity;
-        match ring.seq_at(head.pos, limit) {
-            // A kill within `free` leaves the seq behind; a record at the head knows better.
-            Some(seq) if seq > head.seq => head.seq = seq,
-            None if head.pos == published.pos => head.seq = published.seq,
-            _ => {}
-        }
+        let (published, needed) = (header.end(), header.needed());
+        let limit = needed.pos + self.identity.capacity;
+        let head = mend(ring, header.head(), published, limit);
         let mut end = match ring.seq_at(published.pos, limit) {
             // A kill within `publish` leaves the position behind the seq.
             Some(seq) if seq >= head.seq => ring.follow(Cursor { pos: published.pos, seq }, limit),
@@ -177,18 +176,21 @@ impl RunFile {
         };
         end.seq = end.seq.max(published.seq);
         header.publish(end);
-        header.free(head);
-        self.reusable.store(head.pos, Ordering::Release);
+        header.acknowledge(head);
+        if let Some(audited) = header.audited() {
+            header.pass_audit(mend(ring, audited, published, limit));
+        }
+        self.reusable.store(needed.pos, Ordering::Release);
         self.tail().end = end;
         let mut residence = self.residence();
-        *residence = Residence { released: head.pos, prepared: u64::MAX, tail: end.pos };
+        *residence = Residence { released: needed.pos, prepared: u64::MAX, tail: end.pos };
     }
 
     /// An earlier run's file is never written again: what is free goes back to the disk, so that a process that dies
     /// again and again does not fill it with rings.
     fn give_back_free_space(&self) {
-        let (head, end) = (self.header().head(), self.end());
-        for hole in self.bytes_of(end.pos..head.pos + self.identity.capacity) {
+        let (needed, end) = (self.needed(), self.end());
+        for hole in self.bytes_of(end.pos..needed.pos + self.identity.capacity) {
             let page = HEADER_BYTES as u64;
             let start = (hole.start as u64).next_multiple_of(page);
             let length = (hole.end as u64 / page * page).saturating_sub(start);
@@ -254,15 +256,60 @@ impl RunFile {
         self.header().last_seq()
     }
 
-    /// The first record that is not free.
+    /// The first record that the exporter has not acknowledged.
     pub(crate) fn head(&self) -> Cursor {
         self.header().head()
     }
 
-    /// Frees the records in front of `head`. When another reader than the shipper keeps a cursor here (the audit
-    /// writer), the lower of the two is what this must be given.
-    pub(crate) fn free(&self, head: Cursor) {
-        self.header().free(head);
+    /// The exporter has the records in front of `head`. They are free when the audit has passed them too.
+    pub(crate) fn acknowledge(&self, head: Cursor) {
+        self.header().acknowledge(head);
+    }
+
+    /// The first record that the audit has not passed; nothing where there is nothing to audit.
+    pub(crate) fn audited(&self) -> Option<Cursor> {
+        self.header().audited()
+    }
+
+    /// The audit has the records in front of `at`, durably.
+    pub(crate) fn pass_audit(&self, at: Cursor) {
+        self.header().pass_audit(at);
+    }
+
+    /// Events that the audit has not passed.
+    pub(crate) fn unaudited_events(&self) -> u64 {
+        self.audited().map_or(0, |audited| (self.last_seq() + 1).saturating_sub(audited.seq))
+    }
+
+    /// The first record that somebody still needs.
+    pub(super) fn needed(&self) -> Cursor {
+        self.header().needed()
+    }
+
+    /// Whether nobody needs any of its records any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.needed().seq >= self.end().seq
+    }
+
+    /// Shows `see` the events from `from` on with their seqs, nothing for one whose record went bad, until it says no,
+    /// and returns where it stopped: behind the last one shown.
+    pub(crate) fn scan(&self, from: Cursor, mut see: impl FnMut(u64, Option<&[u8]>) -> bool) -> Cursor {
+        self.touched.fetch_min(from.pos, Ordering::Relaxed);
+        let (ring, end) = (self.ring(), self.end());
+        let (mut at, mut event) = (from, Vec::new());
+        loop {
+            event.clear();
+            let (next, whole) = match ring.step(at, end, &mut event) {
+                Step::Event(next) => (next, true),
+                Step::Lost(next) => (next, false),
+                Step::End => return at,
+            };
+            let more = see(at.seq, whole.then_some(event.as_slice()));
+            at = next;
+            if !more {
+                return at;
+            }
+        }
     }
 
     /// Reads events from `from` on as lines, up to about `max_bytes` but at least one event, and returns where it
@@ -293,7 +340,7 @@ impl RunFile {
 
     /// All events that are not free, as lines.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let (mut at, mut lines) = (self.head(), Vec::new());
+        let (mut at, mut lines) = (self.needed(), Vec::new());
         loop {
             let next = self.read(at, usize::MAX, &mut lines);
             if next == at {
@@ -321,9 +368,9 @@ impl RunFile {
 
     /// Bytes of records that are not free.
     pub(super) fn used_bytes(&self) -> u64 {
-        // The head is read first: it never passes the end.
-        let head = self.header().head();
-        self.header().end().pos.saturating_sub(head.pos)
+        // The cursors are read first: they never pass the end.
+        let needed = self.header().needed();
+        self.header().end().pos.saturating_sub(needed.pos)
     }
 
     /// Events dropped, with those inherited.
@@ -336,7 +383,7 @@ impl RunFile {
         self.header().add_dropped(1);
     }
 
-    /// Events that are not free.
+    /// Events that the exporter has not acknowledged.
     pub(super) fn pending_events(&self) -> u64 {
         let head = self.head();
         (self.last_seq() + 1).saturating_sub(head.seq)
@@ -372,24 +419,25 @@ impl RunFile {
         self.header().add_dropped(untold);
     }
 
-    /// Lets nothing more in if all of it is acknowledged, and says whether it is.
-    pub(super) fn close_if_acknowledged(&self) -> bool {
+    /// Lets nothing more in if nobody needs any of it, and says whether that is so for the first time.
+    pub(super) fn close_if_done(&self) -> bool {
         let mut tail = self.tail();
-        let done = self.header().head().seq >= tail.end.seq && self.dropped_untold() == 0;
+        let done = self.header().needed().seq >= tail.end.seq && self.dropped_untold() == 0;
+        let first = done && tail.open;
         tail.open &= !done;
-        done
+        first
     }
 
     /// What the shipper's thread does for the appenders: makes freed space durable and writable again, sets up pages
     /// ahead of the tail and releases those behind it. Cheap when there is nothing to do.
     pub(crate) fn upkeep(&self) -> io::Result<()> {
-        let (head, end) = (self.header().head().pos, self.end().pos);
+        let (needed, end) = (self.needed().pos, self.end().pos);
         let capacity = self.identity.capacity;
         let reusable = self.reusable.load(Ordering::Acquire);
         let short = end - reusable > capacity / 4 * 3;
-        if head > reusable && (head - reusable >= capacity / 8 || short) {
+        if needed > reusable && (needed - reusable >= capacity / 8 || short) {
             self.mapping.flush(0..HEADER_BYTES)?;
-            self.reusable.store(head, Ordering::Release);
+            self.reusable.store(needed, Ordering::Release);
         }
         self.keep_residence(end);
         Ok(())
@@ -452,6 +500,15 @@ impl RunFile {
 
     fn residence(&self) -> MutexGuard<'_, Residence> {
         self.residence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A cursor as it was meant. A kill between its two stores leaves the seq behind; a record at its place knows better.
+fn mend(ring: Ring<'_>, at: Cursor, published: Cursor, limit: u64) -> Cursor {
+    match ring.seq_at(at.pos, limit) {
+        Some(seq) if seq > at.seq => Cursor { seq, ..at },
+        None if at.pos == published.pos => Cursor { seq: published.seq, ..at },
+        _ => at,
     }
 }
 

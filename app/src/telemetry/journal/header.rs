@@ -1,7 +1,7 @@
 //! The first page of a journal file: what the file is, written once under a checksum, and the words that move.
 //!
-//! All words stand in the page's first 512 bytes, so that a disk writes them together. Writer and shipper have a
-//! line of the processor's cache each.
+//! All words stand in the page's first 512 bytes, so that a disk writes them together. The writer has a
+//! line of the processor's cache to itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +28,9 @@ const TAIL_SEQ: usize = 8;
 const TAIL_POS: usize = 9;
 const HEAD_POS: usize = 16;
 const HEAD_SEQ: usize = 17;
-// Words 18 and 19 are reserved for the audit writer's cursor; until it exists they are zero.
+// The audit writer's cursor; a seq of zero: the file is not audited.
+const AUDIT_POS: usize = 18;
+const AUDIT_SEQ: usize = 19;
 const DROPPED: usize = 24;
 const DROPPED_ACKNOWLEDGED: usize = 25;
 const CARRIED_SEQ: usize = 26;
@@ -129,9 +131,9 @@ impl<'a> Header<'a> {
         self.words[TAIL_POS].store(end.pos, Ordering::Release);
     }
 
-    /// Frees everything in front of `head`. The position goes first: a seq that is too low costs nothing, for the
+    /// The exporter has everything in front of `head`. The position goes first: a seq that is too low costs nothing, for the
     /// exporter knows what it already has, whereas one that is too high would hide a loss.
-    pub(super) fn free(self, head: Cursor) {
+    pub(super) fn acknowledge(self, head: Cursor) {
         self.words[HEAD_POS].store(head.pos, Ordering::Release);
         self.words[HEAD_SEQ].store(head.seq, Ordering::Release);
     }
@@ -146,25 +148,50 @@ impl<'a> Header<'a> {
         Cursor { pos: self.words[TAIL_POS].load(Ordering::Acquire), seq: self.last_seq().saturating_add(1) }
     }
 
-    /// The first record that is not free.
+    /// The first record that the exporter has not acknowledged.
     pub(super) fn head(self) -> Cursor {
         let pos = self.words[HEAD_POS].load(Ordering::Acquire);
         Cursor { pos, seq: self.words[HEAD_SEQ].load(Ordering::Acquire) }
     }
 
-    /// Whether head and end can be those of one ring.
+    /// The audit has everything in front of `at`. In this order for the same reason as in [`Self::acknowledge`]: the
+    /// audit knows what it already has.
+    pub(super) fn pass_audit(self, at: Cursor) {
+        self.words[AUDIT_POS].store(at.pos, Ordering::Release);
+        self.words[AUDIT_SEQ].store(at.seq, Ordering::Release);
+    }
+
+    /// The first record that the audit has not passed; nothing in a file that is not audited.
+    pub(super) fn audited(self) -> Option<Cursor> {
+        let pos = self.words[AUDIT_POS].load(Ordering::Acquire);
+        let seq = self.words[AUDIT_SEQ].load(Ordering::Acquire);
+        (seq > 0).then_some(Cursor { pos, seq })
+    }
+
+    /// The first record that somebody still needs: the lower of the two cursors.
+    pub(super) fn needed(self) -> Cursor {
+        let head = self.head();
+        self.audited()
+            .map_or(head, |audited| Cursor { pos: head.pos.min(audited.pos), seq: head.seq.min(audited.seq) })
+    }
+
+    /// Whether the cursors can be those of one ring.
     pub(super) fn check(self, capacity: u64) -> Result<(), HeaderError> {
-        let (head, end) = (self.head(), self.end());
-        let used = end.pos.checked_sub(head.pos).ok_or(HeaderError::Cursors)?;
-        let events = end.seq.checked_sub(head.seq).ok_or(HeaderError::Cursors)?;
-        let sound = used <= capacity
-            && head.pos.is_multiple_of(size_of::<u64>() as u64)
-            && end.pos.is_multiple_of(size_of::<u64>() as u64)
-            && head.seq > 0
+        let end = self.end();
+        let aligned = |pos: u64| pos.is_multiple_of(size_of::<u64>() as u64);
+        let in_ring = |at: Cursor| {
+            end.pos.checked_sub(at.pos).is_some_and(|used| used <= capacity)
+                // A kill between the two stores of a cursor leaves a seq that is behind, but never by more than the
+                // ring holds.
+                && end.seq.checked_sub(at.seq).is_some_and(|events| events <= capacity / RECORD_HEADER as u64)
+                && aligned(at.pos)
+                && at.seq > 0
+        };
+        let sound = in_ring(self.head())
+            && self.audited().is_none_or(in_ring)
+            && aligned(end.pos)
             && end.seq < u64::MAX / 2
-            && end.pos < u64::MAX / 2
-            // A kill between the stores of `free` leaves a seq that is behind, but never by more than the ring holds.
-            && events <= capacity / RECORD_HEADER as u64;
+            && end.pos < u64::MAX / 2;
         if sound { Ok(()) } else { Err(HeaderError::Cursors) }
     }
 

@@ -81,8 +81,9 @@ thread_local! {
 }
 
 impl Journal {
-    /// Opens the journal in `folder` with a ring of `bytes` for this run.
-    pub(crate) fn open(folder: &Path, bytes: u64) -> Result<Self, JournalError> {
+    /// Opens the journal in `folder` with a ring of `bytes` for this run, whose records also wait for the audit if it
+    /// is to be `audited`.
+    pub(crate) fn open(folder: &Path, bytes: u64, audited: bool) -> Result<Self, JournalError> {
         if bytes < MIN_BYTES {
             return Err(JournalError::TooSmall(bytes));
         }
@@ -102,13 +103,13 @@ impl Journal {
 
         // Whole pages, also on machines whose pages are larger than most.
         let bytes = bytes.next_multiple_of(64 << 10);
-        let current = RunFile::create(folder, bytes).map_err(|source| JournalError::Create {
+        let current = RunFile::create(folder, bytes, audited).map_err(|source| JournalError::Create {
             folder: folder.to_owned(),
             bytes,
             source,
         })?;
         let journal = Self { current: Arc::new(current), earlier: Mutex::new(earlier), _lock: lock };
-        journal.retire_acknowledged();
+        journal.retire_done();
         Ok(journal)
     }
 
@@ -140,11 +141,11 @@ impl Journal {
         files
     }
 
-    /// Deletes the files of earlier runs that are acknowledged to their end. Drops that they could not tell of
-    /// any more become this run's.
-    pub(crate) fn retire_acknowledged(&self) {
+    /// Deletes the files of earlier runs that nobody needs any more. Drops that they could not tell of any more become
+    /// this run's.
+    pub(crate) fn retire_done(&self) {
         self.earlier().retain(|file| {
-            if file.head().seq < file.end().seq {
+            if !file.is_done() {
                 return true;
             }
             self.current.inherit_dropped(file);
@@ -153,10 +154,10 @@ impl Journal {
         });
     }
 
-    /// Ends this run: its file is deleted if the exporter has everything that it held, and takes nothing more.
-    /// Otherwise it stays as it is, and the next run drains it.
+    /// Ends this run: its file is deleted if nobody needs anything that it held, and takes nothing more. Otherwise it
+    /// stays as it is, and the next run drains it.
     pub(crate) fn close(&self) {
-        if self.current.close_if_acknowledged() {
+        if self.current.close_if_done() {
             delete(&self.current);
         }
     }
@@ -172,9 +173,14 @@ impl Journal {
         }
     }
 
-    /// Events that are not yet acknowledged.
+    /// Events that the exporter has not acknowledged.
     pub(crate) fn pending_events(&self) -> u64 {
         self.files().iter().map(|file| file.pending_events()).sum()
+    }
+
+    /// Events that the audit has not passed.
+    pub(crate) fn unaudited_events(&self) -> u64 {
+        self.files().iter().map(|file| file.unaudited_events()).sum()
     }
 
     fn earlier(&self) -> MutexGuard<'_, Vec<Arc<RunFile>>> {

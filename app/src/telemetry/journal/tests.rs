@@ -31,9 +31,14 @@ fn lines(range: std::ops::RangeInclusive<u64>) -> Vec<String> {
 
 /// A file of `pages` pages with a record per text.
 fn file_with<'a>(folder: &Path, pages: usize, texts: impl IntoIterator<Item = &'a str>) -> RunFile {
-    let file = RunFile::create(folder, (pages * PAGE) as u64).unwrap();
+    let file = RunFile::create(folder, (pages * PAGE) as u64, false).unwrap();
     texts.into_iter().for_each(|text| put(&file, text));
     file
+}
+
+/// A file of `pages` pages whose records also wait for the audit.
+fn audited_file(folder: &Path, pages: usize) -> RunFile {
+    RunFile::create(folder, (pages * PAGE) as u64, true).unwrap()
 }
 
 fn put(file: &RunFile, text: &str) {
@@ -68,13 +73,13 @@ fn files_in(folder: &Path) -> usize {
 
 fn free_all(file: &RunFile) {
     let end = file.end();
-    file.free(end);
+    file.acknowledge(end);
 }
 
 #[test]
 fn what_is_appended_is_read_back_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     (1..=1000).for_each(|t| journal.append(&fact(t)));
     assert_eq!(journal.current().lines(), lines(1..=1000));
     assert_eq!(journal.pending_events(), 1000);
@@ -128,7 +133,7 @@ fn a_full_journal_drops_and_counts_and_takes_more_when_space_is_free_again() {
     assert_eq!((file.lines().len(), file.dropped()), (8, 3));
 
     let third = file.reach(file.head(), 3);
-    file.free(third);
+    file.acknowledge(third);
     put(&file, &text);
     assert_eq!(file.dropped(), 4, "the head is not on the disk yet");
     file.upkeep().unwrap();
@@ -139,7 +144,7 @@ fn a_full_journal_drops_and_counts_and_takes_more_when_space_is_free_again() {
 #[test]
 fn an_event_that_is_too_long_is_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     let long = "x".repeat(ring::MAX_EVENT_BYTES);
     let (severity, service) = (Severity::Error, Service::Other);
     journal.append(&Event::Error(ErrorEvent { t: 1, error_type: long.into(), severity, service }));
@@ -151,7 +156,7 @@ fn an_event_that_is_too_long_is_dropped_and_counted() {
 #[test]
 fn many_threads_append_without_loss() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
             let journal = &journal;
@@ -175,23 +180,23 @@ fn many_threads_append_without_loss() {
 #[test]
 fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Journal::open(folder.path(), MIN_BYTES).unwrap();
-    let Err(error) = Journal::open(folder.path(), MIN_BYTES) else { panic!("two at once") };
+    let first = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
+    let Err(error) = Journal::open(folder.path(), MIN_BYTES, false) else { panic!("two at once") };
     assert!(matches!(error, JournalError::InUse(_)), "{error}");
     assert!(error.to_string().contains("in use by another process"), "{error}");
     drop(first);
-    Journal::open(folder.path(), MIN_BYTES).unwrap();
+    Journal::open(folder.path(), MIN_BYTES, false).unwrap();
 }
 
 #[test]
 fn what_makes_a_journal_impossible_is_said_clearly() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(Journal::open(folder.path(), MIN_BYTES - 1), Err(JournalError::TooSmall(_))));
+    assert!(matches!(Journal::open(folder.path(), MIN_BYTES - 1, false), Err(JournalError::TooSmall(_))));
     let occupied = folder.path().join("occupied");
     fs::write(&occupied, "a file").unwrap();
-    let Err(error) = Journal::open(&occupied, MIN_BYTES) else { panic!("a file is no folder") };
+    let Err(error) = Journal::open(&occupied, MIN_BYTES, false) else { panic!("a file is no folder") };
     assert!(error.to_string().contains("occupied"), "{error}");
-    let Err(error) = Journal::open(folder.path(), 1 << 60) else { panic!("no disk is that large") };
+    let Err(error) = Journal::open(folder.path(), 1 << 60, false) else { panic!("no disk is that large") };
     assert!(matches!(error, JournalError::Create { .. }), "{error}");
     assert_eq!(files_in(folder.path()), 1, "nothing is left of it but the file in the way");
 }
@@ -199,12 +204,12 @@ fn what_makes_a_journal_impossible_is_said_clearly() {
 #[test]
 fn a_file_of_an_earlier_run_keeps_its_id_and_is_deleted_when_drained() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let first = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     (1..=3).for_each(|t| first.append(&fact(t)));
     let producer = first.current().producer().to_owned();
     drop(first);
 
-    let second = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let second = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     second.append(&fact(4));
     let files = second.files();
     assert_eq!(files.len(), 2);
@@ -213,15 +218,15 @@ fn a_file_of_an_earlier_run_keeps_its_id_and_is_deleted_when_drained() {
     assert_eq!(second.pending_events(), 4);
 
     free_all(&files[0]);
-    second.retire_acknowledged();
+    second.retire_done();
     assert_eq!((second.files().len(), files_in(folder.path())), (1, 1));
 }
 
 #[test]
 fn an_empty_file_is_deleted_by_the_next_run_and_an_acknowledged_one_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    drop(Journal::open(folder.path(), MIN_BYTES).unwrap());
-    let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    drop(Journal::open(folder.path(), MIN_BYTES, false).unwrap());
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     assert_eq!(files_in(folder.path()), 1);
     journal.append(&fact(1));
     journal.close();
@@ -236,7 +241,7 @@ fn an_empty_file_is_deleted_by_the_next_run_and_an_acknowledged_one_at_the_end()
 #[test]
 fn drops_that_nobody_was_told_of_are_inherited() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let first = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     first.append(&fact(1));
     (0..5).for_each(|_| first.current().count_dropped());
     assert_eq!(first.current().carry_dropped(1), 5);
@@ -244,17 +249,17 @@ fn drops_that_nobody_was_told_of_are_inherited() {
     drop(first);
 
     // The batch that carried five was acknowledged; two were never carried.
-    let second = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let second = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     let left = Arc::clone(&second.files()[0]);
     assert_eq!((left.dropped(), second.sample().dropped), (7, 0), "as long as it can tell of them itself");
     free_all(&left);
     left.settle_dropped(1);
-    second.retire_acknowledged();
+    second.retire_done();
     assert_eq!(second.sample().dropped, 2);
     second.close();
     assert_eq!(files_in(folder.path()), 1, "a file with untold drops is not deleted");
     drop(second);
-    assert_eq!(Journal::open(folder.path(), MIN_BYTES).unwrap().sample().dropped, 2);
+    assert_eq!(Journal::open(folder.path(), MIN_BYTES, false).unwrap().sample().dropped, 2);
 }
 
 /// What was sent before with a lower count may be acknowledged by that: it never carries a higher one.
@@ -284,7 +289,7 @@ fn a_file_of_another_format_is_left_alone() {
     let file = file_with(folder.path(), 1, ["a"]);
     let error = after(file, |file| flip(file, 9)).err().unwrap();
     assert!(matches!(error, UnusableFile::Header(header::HeaderError::Format(257))), "{error}");
-    let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     assert_eq!((journal.files().len(), files_in(folder.path())), (1, 2));
 }
 
@@ -301,7 +306,7 @@ fn a_damaged_header_is_noticed_and_the_file_left_alone() {
         let error = after(file_with(folder.path(), 1, ["a"]), |file| flip(file, at)).err().unwrap();
         assert!(matches!(error, UnusableFile::Header(header::HeaderError::Cursors)), "{at}: {error}");
     }
-    let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     assert_eq!((journal.files().len(), files_in(folder.path())), (1, 8));
 }
 
@@ -412,7 +417,7 @@ fn a_stale_head_never_points_into_what_was_overwritten() {
         put(&file, &text(n));
         if n % 3 == 0 {
             let head = file.reach(file.head(), n.saturating_sub(5));
-            file.free(head);
+            file.acknowledge(head);
             heads.push(head);
             file.upkeep().unwrap();
         }
@@ -433,7 +438,7 @@ fn a_kill_in_the_middle_of_publishing_loses_nothing() {
     for emptied in [false, true] {
         let file = file_with(folder.path(), 1, ["one", "two", "three"]);
         if emptied {
-            file.free(Cursor { pos: 48, seq: 3 });
+            file.acknowledge(Cursor { pos: 48, seq: 3 });
         }
         let recovered = after(file, |file| file.write_all_at(&48u64.to_le_bytes(), 9 * 8).unwrap()).unwrap();
         let expected = ["one", "two", "three"];
@@ -442,7 +447,45 @@ fn a_kill_in_the_middle_of_publishing_loses_nothing() {
     }
 }
 
-/// A kill between the stores of `free`: the position is there, the seq is not.
+/// Space that the exporter has freed is not written again while the audit needs it, nor the other way round; and a
+/// file goes only when both are done.
+#[test]
+fn a_record_is_free_when_both_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, true).unwrap();
+    (1..=10).for_each(|t| journal.append(&fact(t)));
+    let file = Arc::clone(journal.current());
+    file.acknowledge(file.end());
+    assert_eq!((file.lines(), journal.pending_events(), journal.unaudited_events()), (lines(1..=10), 0, 10));
+    file.pass_audit(file.reach(file.audited().unwrap(), 7));
+    assert_eq!((file.lines(), journal.unaudited_events()), (lines(7..=10), 4));
+    journal.close();
+    drop((file, journal));
+
+    let next = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
+    next.retire_done();
+    assert_eq!(files_in(folder.path()), 2, "the audit still needs it");
+    assert_eq!(next.unaudited_events(), 4, "this run's file is not audited");
+    let earlier = Arc::clone(&next.files()[0]);
+    earlier.pass_audit(earlier.end());
+    next.retire_done();
+    assert_eq!(files_in(folder.path()), 1);
+}
+
+/// A kill between the stores of the audit's cursor: the position is there, the seq is not.
+#[test]
+fn a_kill_in_the_middle_of_passing_the_audit_shifts_no_seq() {
+    let folder = tempfile::tempdir().unwrap();
+    for (pos, seq) in [(24, 2), (72, 4)] {
+        let file = audited_file(folder.path(), 1);
+        ["one", "two", "three"].iter().for_each(|text| put(&file, text));
+        let recovered =
+            after(file, |file| file.write_all_at(&u64::to_le_bytes(pos), 18 * 8).unwrap()).unwrap();
+        assert_eq!(recovered.audited(), Some(Cursor { pos, seq }));
+    }
+}
+
+/// A kill between the stores of `acknowledge`: the position is there, the seq is not.
 #[test]
 fn a_kill_in_the_middle_of_freeing_leaves_a_sound_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -460,7 +503,7 @@ const CHILD: &str = "TECHSAPO_TEST_JOURNAL_CHILD";
 #[test]
 fn child_that_appends_until_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
-    let journal = Journal::open(Path::new(&folder), 64 << 20).unwrap();
+    let journal = Journal::open(Path::new(&folder), 64 << 20, false).unwrap();
     for t in 1u64.. {
         journal.append(&fact(t));
         if t.is_multiple_of(1000) {
@@ -490,14 +533,14 @@ fn kill_9_loses_nothing_that_was_appended() {
         child.kill().unwrap();
         child.wait().unwrap();
 
-        let journal = Journal::open(folder.path(), MIN_BYTES).unwrap();
+        let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
         let files = journal.files();
         let found = files[0].lines();
         let appended: usize = last.rsplit(' ').next().unwrap().parse().unwrap();
         assert!(found.len() >= appended, "{} of {appended}", found.len());
         assert_eq!(found, lines(1..=found.len() as u64));
         free_all(&files[0]);
-        journal.retire_acknowledged();
+        journal.retire_done();
         journal.close();
         assert_eq!(files_in(folder.path()), 0);
     }
@@ -507,7 +550,8 @@ fn kill_9_loses_nothing_that_was_appended() {
 enum Action {
     Append(String),
     Drop,
-    Free(u64),
+    Acknowledge(u64),
+    Audit(u64),
     Upkeep,
     Reopen,
 }
@@ -516,18 +560,28 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         10 => "[ -~é]{0,300}".prop_map(Action::Append),
         1 => Just(Action::Drop),
-        4 => (0..12u64).prop_map(Action::Free),
+        4 => (0..12u64).prop_map(Action::Acknowledge),
+        4 => (0..12u64).prop_map(Action::Audit),
         4 => Just(Action::Upkeep),
         1 => Just(Action::Reopen),
     ]
 }
 
-/// What a file should hold: seq and text.
+/// What a file should hold: seq and text of what the exporter or the audit still needs.
 #[derive(Default)]
 struct Model {
     held: VecDeque<(u64, String)>,
+    acknowledged: u64,
+    audited: u64,
     last: u64,
     dropped: u64,
+}
+
+impl Model {
+    fn settle(&mut self) {
+        let free = self.acknowledged.min(self.audited);
+        self.held.retain(|(seq, _)| *seq > free);
+    }
 }
 
 proptest! {
@@ -536,7 +590,7 @@ proptest! {
     #[test]
     fn the_journal_does_what_a_list_does(actions in prop::collection::vec(action(), 1..200)) {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = file_with(folder.path(), 1, []);
+        let mut file = audited_file(folder.path(), 1);
         let mut model = Model::default();
         for action in actions {
             match action {
@@ -554,10 +608,28 @@ proptest! {
                     file.count_dropped();
                     model.dropped += 1;
                 }
-                Action::Free(events) => {
-                    let events = events.min(model.held.len() as u64);
-                    file.free(file.reach(file.head(), file.head().seq + events));
-                    model.held.drain(..events as usize);
+                Action::Acknowledge(events) => {
+                    model.acknowledged = (model.acknowledged + events).min(model.last);
+                    file.acknowledge(file.reach(file.head(), model.acknowledged + 1));
+                    model.settle();
+                }
+                Action::Audit(events) => {
+                    model.audited = (model.audited + events).min(model.last);
+                    let from = file.audited().unwrap();
+                    let mut seen = Vec::new();
+                    let to = file.scan(from, |seq, event| {
+                        let more = seq < model.audited;
+                        if seq <= model.audited {
+                            seen.push((seq, String::from_utf8(event.unwrap().to_vec()).unwrap()));
+                        }
+                        more
+                    });
+                    if from.seq <= model.audited {
+                        let held = model.held.iter().filter(|(seq, _)| (from.seq..=model.audited).contains(seq));
+                        prop_assert_eq!(seen, held.cloned().collect::<Vec<_>>());
+                        file.pass_audit(to);
+                    }
+                    model.settle();
                 }
                 Action::Upkeep => file.upkeep().unwrap(),
                 Action::Reopen => {
@@ -565,7 +637,7 @@ proptest! {
                     check(&recovered, &model)?;
                     // A recovered file takes nothing; a new one goes on.
                     drop(recovered);
-                    file = file_with(folder.path(), 1, []);
+                    file = audited_file(folder.path(), 1);
                     model = Model::default();
                 }
             }
@@ -588,8 +660,8 @@ proptest! {
             file.set_len(length as u64).unwrap();
         });
         if let Ok(file) = recovered {
-            let pending = file.pending_events();
-            prop_assert_eq!(file.lines().len() as u64, pending, "every seq is sent or counted");
+            let held = file.last_seq() + 1 - file.needed().seq;
+            prop_assert_eq!(file.lines().len() as u64, held, "every seq is sent or counted");
             file.upkeep().unwrap();
         }
     }
@@ -600,6 +672,10 @@ fn check(file: &RunFile, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(file.lines(), texts);
     prop_assert_eq!(file.last_seq(), model.last);
     prop_assert_eq!(file.dropped(), model.dropped);
-    prop_assert_eq!(file.head().seq, model.held.front().map_or(model.last + 1, |(seq, _)| *seq));
+    prop_assert_eq!(file.head().seq, model.acknowledged + 1);
+    prop_assert_eq!(file.audited().unwrap().seq, model.audited + 1);
+    prop_assert_eq!(file.pending_events(), model.last - model.acknowledged);
+    prop_assert_eq!(file.unaudited_events(), model.last - model.audited);
+    prop_assert_eq!(file.is_done(), model.held.is_empty());
     Ok(())
 }

@@ -347,17 +347,17 @@ impl Shipper {
                 let next = source.shipment.acknowledged() + 1;
                 source.shipment.catch_up(source.file.reach(source.shipment.next(), next));
             }
-            // First, for a file that is free to its end may be deleted by another stream's shipper, and what it has
+            // First, for a file that is free to its end may be deleted by another stream's shipper or the audit, and what it has
             // not told of then becomes this run's to tell.
             source.file.settle_dropped(source.shipment.acknowledged());
             if source.shipment.settled() != source.file.head() {
-                source.file.free(source.shipment.settled());
+                source.file.acknowledge(source.shipment.settled());
             }
         }
         let before = self.sources.len();
         self.sources.retain(|source| !source.earlier || source.pending());
         if self.sources.len() < before {
-            self.journal.retire_acknowledged();
+            self.journal.retire_done();
         }
     }
 

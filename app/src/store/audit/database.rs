@@ -1,0 +1,232 @@
+//! The door to MySQL: one connection, opened again when it was lost, for a thread that waits. Every call ends within
+//! [`CALL`], whatever the network does.
+//!
+//! A call that failed in whatever way costs the connection: an answer may still be on its way. What it did is not
+//! known then, and need not be: every row has its number as primary key, and writing it again changes nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder, Params, SslOpts, TxOpts, Value};
+use techsapo_shared::event::{Event, MysqlQuery};
+use techsapo_shared::labels::{OperationStatus, QueryType};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use super::row::{ANALYSIS_COLUMNS, Analysis, CALL_COLUMNS};
+use super::{AuditSettings, migrations};
+use crate::clock;
+use crate::telemetry::Recorder;
+
+/// Longest time of a call, connecting included.
+const CALL: Duration = Duration::from_secs(5);
+/// Longest time of a migration: a large table may have to be rebuilt.
+const MIGRATION: Duration = Duration::from_secs(600);
+/// Said to every new connection. Strict: what does not fit is refused, never cut to size.
+const SETUP: &str = "SET SESSION autocommit = 1, SESSION innodb_lock_wait_timeout = 3, \
+                     SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00'";
+/// MariaDB says what it uses; MySQL has no such variable.
+const MEMORY: &str = "SHOW GLOBAL STATUS LIKE 'Memory_used'";
+
+/// Classes of SQLSTATE that speak of a row's content: bad data, a violated constraint, a trigger's own refusal.
+const CONTENT_CLASSES: [&str; 3] = ["22", "23", "45"];
+/// Errors about content that bear a general SQLSTATE: truncated data, a wrong string, a check constraint (MySQL), and a
+/// packet that is larger than the server takes.
+const CONTENT_CODES: [u16; 4] = [1265, 1366, 3819, 1153];
+
+/// What went wrong, in words without user or password.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct Fault {
+    why: String,
+    code: Option<u16>,
+    /// The server refuses a row for what is in it; to try again is of no use.
+    pub(super) about_content: bool,
+}
+
+impl Fault {
+    /// The tables are not what they should be.
+    pub(super) fn schema(why: String) -> Self {
+        Self { why, code: None, about_content: false }
+    }
+
+    /// The server's number of the error.
+    pub(super) fn code(&self) -> Option<u16> {
+        self.code
+    }
+}
+
+impl From<Error> for Fault {
+    /// The driver's own words repeat each other; these do not.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Server(error) => Self {
+                about_content: CONTENT_CODES.contains(&error.code)
+                    || CONTENT_CLASSES.iter().any(|class| error.state.starts_with(class)),
+                why: error.message,
+                code: Some(error.code),
+            },
+            Error::Io(IoError::Io(error)) => Self::schema(error.to_string()),
+            Error::Driver(error) => Self::schema(error.to_string()),
+            error => Self::schema(error.to_string()),
+        }
+    }
+}
+
+/// States every statement as a fact, if there is a journal to state it in.
+#[derive(Clone)]
+pub(super) struct Meter(Option<Recorder>);
+
+impl Meter {
+    /// Waits for a statement of this kind and states how it went.
+    pub(super) async fn of<T>(
+        &self,
+        query_type: QueryType,
+        statement: impl Future<Output = mysql_async::Result<T>>,
+    ) -> Result<T, Fault> {
+        let result = statement.await;
+        let status = if result.is_ok() { OperationStatus::Success } else { OperationStatus::Error };
+        if let Some(recorder) = &self.0 {
+            recorder.record(&Event::MysqlQuery(MysqlQuery { t: clock::unix_ms(), query_type, status }));
+        }
+        result.map_err(Fault::from)
+    }
+}
+
+/// See the file's head.
+pub(super) struct Database {
+    opts: Opts,
+    migrate: bool,
+    meter: Meter,
+    runtime: Runtime,
+    connection: Option<Conn>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.address()).finish()
+    }
+}
+
+impl Database {
+    /// Connects with the first call.
+    pub(super) fn new(
+        settings: &AuditSettings,
+        recorder: Option<Recorder>,
+    ) -> Result<Self, super::AuditError> {
+        let opts = Opts::from_url(&settings.mysql_url).map_err(super::AuditError::Url)?;
+        let authority = settings.ca_file.clone();
+        let tls = opts.ssl_opts().cloned().map(|tls| match authority {
+            Some(file) => tls.with_root_certs(vec![file.into()]).with_disable_built_in_roots(true),
+            None => tls,
+        });
+        // The server's socket file, if it is on this host, would be another way than the one that was asked for.
+        let opts = OptsBuilder::from_opts(opts).prefer_socket(false).ssl_opts::<Option<SslOpts>>(tls);
+        let opts = opts.setup(vec![SETUP]).into();
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(super::AuditError::Thread)?;
+        Ok(Self { opts, migrate: settings.migrate, meter: Meter(recorder), runtime, connection: None })
+    }
+
+    /// Where the database is, without user and password.
+    pub(super) fn address(&self) -> String {
+        let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
+        format!("mysql://{host}:{port}/{}", self.opts.db_name().unwrap_or_default())
+    }
+
+    /// Whether a connection is open.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Writes all of `analyses` or none.
+    pub(super) fn insert(&mut self, analyses: &[Analysis]) -> Result<(), Fault> {
+        self.call(async |conn, meter| {
+            let mut transaction = {
+                let begin = conn.start_transaction(TxOpts::default());
+                meter.of(QueryType::Transaction, begin).await?
+            };
+            for (sql, values) in statements(analyses) {
+                let insert = transaction.exec_drop(sql, Params::Positional(values));
+                meter.of(QueryType::Insert, insert).await?;
+            }
+            meter.of(QueryType::Transaction, transaction.commit()).await
+        })
+    }
+
+    /// The memory that the server says it uses, if it does; also shows that it is there.
+    pub(super) fn memory_bytes(&mut self) -> Result<Option<u64>, Fault> {
+        self.call(async |conn, meter| {
+            let row: Option<(String, String)> = meter.of(QueryType::Other, conn.query_first(MEMORY)).await?;
+            Ok(row.and_then(|(_, bytes)| bytes.parse().ok()))
+        })
+    }
+
+    /// Brings the tables up to date.
+    pub(super) fn migrate_now(&mut self) -> Result<usize, Fault> {
+        let (opts, meter) = (self.opts.clone(), &self.meter);
+        self.runtime.block_on(async {
+            let mut conn = within(CALL, async { Ok(Conn::new(opts).await?) }).await?;
+            within(MIGRATION, migrations::migrate(&mut conn, meter)).await
+        })
+    }
+
+    fn call<T>(&mut self, work: impl AsyncFnOnce(&mut Conn, &Meter) -> Result<T, Fault>) -> Result<T, Fault> {
+        let taken = self.connection.take();
+        let (opts, migrate, meter) = (self.opts.clone(), self.migrate, &self.meter);
+        let (conn, answer) = self.runtime.block_on(async {
+            let mut conn = match taken {
+                Some(conn) => conn,
+                None => connect(opts, migrate, meter).await?,
+            };
+            let answer = within(CALL, work(&mut conn, meter)).await?;
+            Ok::<_, Fault>((conn, answer))
+        })?;
+        self.connection = Some(conn);
+        Ok(answer)
+    }
+}
+
+/// A connection to a database whose tables are as they should be.
+async fn connect(opts: Opts, migrate: bool, meter: &Meter) -> Result<Conn, Fault> {
+    let mut conn = within(CALL, async { Ok(Conn::new(opts).await?) }).await?;
+    let checked = within(CALL, migrations::check(&mut conn, meter)).await;
+    match checked {
+        // A missing table or version, and nothing worse: that is what migrating is for.
+        Err(_) if migrate => drop(within(MIGRATION, migrations::migrate(&mut conn, meter)).await?),
+        checked => checked?,
+    }
+    Ok(conn)
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(Fault::schema(format!("no answer within {} s", limit.as_secs()))))
+}
+
+/// One statement for the analyses, one for their calls if there are any. What stands there already stays as it is.
+fn statements(analyses: &[Analysis]) -> Vec<(String, Vec<Value>)> {
+    let rows: Vec<_> = analyses.iter().map(Analysis::values).collect();
+    let calls: Vec<_> = analyses.iter().flat_map(Analysis::calls).collect();
+    let mut statements = vec![statement("analyses", &ANALYSIS_COLUMNS, rows)];
+    if !calls.is_empty() {
+        statements.push(statement("analysis_calls", &CALL_COLUMNS, calls));
+    }
+    statements
+}
+
+fn statement<const N: usize>(
+    table: &str,
+    columns: &[&str; N],
+    rows: Vec<[Value; N]>,
+) -> (String, Vec<Value>) {
+    let row = format!("({})", vec!["?"; N].join(", "));
+    let places = vec![row; rows.len()].join(", ");
+    let sql = format!(
+        "INSERT INTO {table} ({}) VALUES {places} ON DUPLICATE KEY UPDATE {table}.seq = {table}.seq",
+        columns.join(", ")
+    );
+    (sql, rows.into_iter().flatten().collect())
+}
