@@ -5,7 +5,12 @@
 //! word on one side only, a pair of opposites, other numbers, or another name in an otherwise equal sentence is a conflict.
 //! Over whole answers, verdicts, numbers and code are compared.
 
-use super::lexicon::{NEGATING_PREFIXES, OPPOSITES, OPPOSITES_JA};
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use rustc_hash::FxBuildHasher;
+
+use super::lexicon::{NEGATING_PREFIXES, NEGATING_PREFIXES_JA, OPPOSITES, OPPOSITES_JA};
 use super::numbers::{Dimension, Quantity, unmatched};
 use super::sentence::{Sentence, Term, stem};
 use super::text::is_unspaced;
@@ -129,26 +134,29 @@ fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found
     }
 }
 
+/// The opposites of each stem: looked up for every pair of words that two sentences do not share.
+static OPPOSITES_OF: LazyLock<HashMap<&str, Vec<&str>, FxBuildHasher>> = LazyLock::new(|| {
+    let mut of: HashMap<&str, Vec<&str>, FxBuildHasher> = HashMap::default();
+    for (one, other) in OPPOSITES.iter().chain(OPPOSITES_JA) {
+        let (one, other) = (stem(one), stem(other));
+        of.entry(one).or_default().push(other);
+        of.entry(other).or_default().push(one);
+    }
+    of
+});
+
 /// Whether two terms mean the opposite of each other: by the list, or by a prefix that negates.
 fn are_opposites(a: &str, b: &str) -> bool {
-    let listed = |list: &[(&str, &str)]| {
-        list.iter().any(|(one, other)| {
-            let (one, other) = (stem(one), stem(other));
-            (a == one && b == other) || (a == other && b == one)
+    let prefixes = if a.chars().any(is_unspaced) { NEGATING_PREFIXES_JA } else { NEGATING_PREFIXES };
+    let negates = |long: &str, short: &str| {
+        let rest =
+            prefixes.iter().find_map(|prefix| long.strip_prefix(prefix).filter(|rest| !rest.is_empty()));
+        // "To" is not the opposite of "into". Of a Japanese word only pairs of characters are known: 非推 against 推奨.
+        rest.is_some_and(|rest| {
+            (rest == short && rest.len() > 2) || (!rest.is_ascii() && short.starts_with(rest))
         })
     };
-    if a.chars().any(is_unspaced) {
-        let negated = |long: &str, short: &str| {
-            ["不", "非", "未", "無"].iter().any(|prefix| {
-                long.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && short.starts_with(rest))
-            })
-        };
-        return listed(OPPOSITES_JA) || negated(a, b) || negated(b, a);
-    }
-    let negated = |long: &str, short: &str| {
-        short.len() > 2 && NEGATING_PREFIXES.iter().any(|prefix| long.strip_prefix(prefix) == Some(short))
-    };
-    listed(OPPOSITES) || negated(a, b) || negated(b, a)
+    OPPOSITES_OF.get(a).is_some_and(|opposites| opposites.contains(&b)) || negates(a, b) || negates(b, a)
 }
 
 /// Whether each answer holds a number that the other has no match for, of one dimension.

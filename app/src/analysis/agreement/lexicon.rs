@@ -351,6 +351,9 @@ pub(super) const OPPOSITES: &[(&str, &str)] = &[
 /// Beginnings that turn an English word into its opposite.
 pub(super) const NEGATING_PREFIXES: &[&str] = &["un", "in", "im", "il", "ir", "non", "dis"];
 
+/// The same in Japanese.
+pub(super) const NEGATING_PREFIXES_JA: &[&str] = &["不", "非", "未", "無"];
+
 /// English words that speak for what is asked about.
 pub(super) const FOR: &[&str] = &[
     "safe",
