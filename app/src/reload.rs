@@ -30,13 +30,17 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// Puts into force what the sources say now.
+    /// Puts into force what the sources say now, with nobody `assembled` before.
     ///
     /// # Errors
     /// Everything that is wrong with them; or that no HTTP client can be made.
-    pub(crate) fn start(sources: Sources, recorder: Recorder, instance: &str) -> Result<Self, ReloadError> {
+    pub(crate) fn start(
+        sources: Sources,
+        mut assembled: Assembled,
+        recorder: Recorder,
+        instance: &str,
+    ) -> Result<Self, ReloadError> {
         let read = contents(&sources);
-        let mut assembled = Assembled::default();
         let providers = sources.read()?.assemble(&mut assembled)?;
         let live = Arc::new(LiveProviders::new(providers));
         let reloader = Self { sources, live, recorder, instance: instance.to_owned(), assembled, read };

@@ -1,14 +1,20 @@
 //! Who is asked: from settings, `providers.toml` and keys to providers.
 //!
 //! A vendor is asked when it has a section and a key. Without any key the simulated providers answer, unless
-//! `providers.simulated` says otherwise. Guards around providers (breakers, budgets) belong into [`Roster::assemble`].
+//! `providers.simulated` says otherwise. [`Roster::assemble`] puts each behind its
+//! circuit breaker.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use techsapo_shared::labels::{Provider as Name, Service};
+
 use crate::config::format::SimulatedMix;
 use crate::config::providers::{self as file, ConfiguredVendor};
-use crate::config::{ConfigError, Settings, SimulatedSettings};
+use crate::config::{BreakerSettings, ConfigError, Settings, SimulatedSettings};
+use crate::guard::breaker::{Breaker, Breakers, Policy};
+use crate::guard::provider::Guarded;
 use crate::providers::Provider;
 use crate::providers::keys::{Key, KeySources};
 use crate::providers::remote::{Remote, RemoteSettings};
@@ -74,8 +80,8 @@ impl Sources {
 }
 
 impl Roster {
-    /// The providers. Those of `before` whose settings are still the same stay, with their connections and what they
-    /// have learned.
+    /// The providers, each behind its breaker. Those of `before` whose settings are still the same stay, with their
+    /// connections and what is known of them; the breakers of the others are closed.
     ///
     /// # Errors
     /// Says why no HTTP client can be made.
@@ -84,7 +90,7 @@ impl Roster {
         for (ConfiguredVendor { vendor, settings }, key) in &self.vendors {
             let same =
                 |one: &&Kept| one.section == vendor.section && one.settings == *settings && one.key == *key;
-            let kept = match before.0.iter().find(same) {
+            let kept = match before.remotes.iter().find(same) {
                 Some(kept) => kept.clone(),
                 None => Kept {
                     section: vendor.section,
@@ -95,17 +101,56 @@ impl Roster {
             };
             remotes.push(kept);
         }
+        let stays = |old: &Kept| remotes.iter().any(|kept| Arc::ptr_eq(&kept.provider, &old.provider));
+        for gone in before.remotes.iter().filter(|old| !stays(old)) {
+            before.breakers.before(gone.provider.name()).reset();
+        }
         let real = remotes.iter().map(|kept| Arc::clone(&kept.provider) as Arc<dyn Provider>);
         let simulated = self.simulated.iter().flat_map(simulated_providers);
-        let providers = real.chain(simulated).collect();
-        before.0 = remotes;
+        let guarded = |provider: Arc<dyn Provider>| {
+            let breaker = before.breakers.before(provider.name());
+            Arc::new(Guarded::new(provider, breaker)) as Arc<dyn Provider>
+        };
+        let providers = real.chain(simulated).map(guarded).collect();
+        before.remotes = remotes;
         Ok(providers)
     }
 }
 
-/// The providers over the network that were assembled last.
-#[derive(Default)]
-pub struct Assembled(Vec<Kept>);
+/// The providers over the network that were assembled last, and the breakers of all that ever were.
+pub struct Assembled {
+    remotes: Vec<Kept>,
+    breakers: ProviderBreakers,
+}
+
+impl Assembled {
+    /// Nobody yet; breakers are made among `breakers`.
+    pub fn new(breakers: Breakers, settings: &BreakerSettings) -> Self {
+        let policy = Policy {
+            window: settings.window,
+            failures: u32::try_from(settings.failures).unwrap_or(u32::MAX),
+            failure_ppm: settings.failure_rate,
+            open_for: settings.open_for,
+            open_for_at_most: settings.open_for_at_most,
+        };
+        Self { remotes: Vec::new(), breakers: ProviderBreakers { breakers, policy, made: HashMap::new() } }
+    }
+}
+
+/// One breaker for each provider, made when it is first needed.
+struct ProviderBreakers {
+    breakers: Breakers,
+    policy: Policy,
+    made: HashMap<Name, Arc<Breaker>>,
+}
+
+impl ProviderBreakers {
+    /// The breaker before this provider.
+    fn before(&mut self, provider: Name) -> Arc<Breaker> {
+        let Self { breakers, policy, made } = self;
+        Arc::clone(made.entry(provider).or_insert_with(|| breakers.add(Service::from(provider), *policy)))
+    }
+}
 
 #[derive(Clone)]
 struct Kept {

@@ -24,7 +24,7 @@ use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Server, Suspic
 use crate::providers::keys::KeySources;
 use crate::pseudonym::{KeyError, Pseudonyms};
 use crate::reload::{ReloadError, Reloader};
-use crate::roster::Sources;
+use crate::roster::{Assembled, Sources};
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::store::audit::{self, Audit, AuditError, AuditSettings};
@@ -126,7 +126,7 @@ pub async fn serve(
         recorder.clone(),
         connections.clone(),
         Arc::clone(&admission),
-        breakers,
+        breakers.clone(),
         redis.clone(),
         audited.clone(),
     );
@@ -136,7 +136,9 @@ pub async fn serve(
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
     keys.announce();
-    let reloader = Reloader::start(Sources::new(&settings, vendor_keys), recorder.clone(), &instance)?;
+    let assembled = Assembled::new(breakers.clone(), &settings.breakers);
+    let sources = Sources::new(&settings, vendor_keys);
+    let reloader = Reloader::start(sources, assembled, recorder.clone(), &instance)?;
     let analyzer = Analyzer::new(reloader.live(), limits);
     let asked: Vec<_> = analyzer.providers().iter().map(|provider| provider.name().as_str()).collect();
     recorder.record(&Event::BudgetLimits(BudgetLimits {
@@ -171,6 +173,7 @@ pub async fn serve(
         sampler,
         exporter,
         health,
+        breakers,
         keys,
         live,
         connections: connections.clone(),

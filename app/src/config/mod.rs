@@ -174,6 +174,20 @@ settings! {
         simulated: SimulatedMix = SIMULATED_MIX("auto"),
     }
 
+    /// Circuit breakers of providers: one that keeps failing is not asked for a while.
+    breakers: BreakerSettings {
+        /// Fewest failures within the window that open a breaker.
+        failures: usize = COUNT("5"),
+        /// Smallest share of failures among the calls of the window that opens it; both must be reached.
+        failure_rate: u32 = FRACTION("0.5"),
+        /// How long a call counts.
+        window: Duration = TIMEOUT("1m"),
+        /// How long a breaker stays open before one call finds out whether the provider is well again.
+        open_for: Duration = TIMEOUT("5s"),
+        /// How long at most: every such call that fails doubles the time.
+        open_for_at_most: Duration = TIMEOUT("2m"),
+    }
+
     /// The built-in simulated providers, which answer without any key. Lists are in the order Gemini, OpenAI, Claude, OpenRouter.
     simulated: SimulatedSettings {
         /// Another seed, other answers.
@@ -242,6 +256,10 @@ impl Settings {
         }
         if let Err(no_hash_tag) = self.redis.url.check_streams(&self.redis.streams) {
             found.push(("redis.streams", no_hash_tag.to_string()));
+        }
+        if self.breakers.open_for > self.breakers.open_for_at_most {
+            let most = self.breakers.open_for_at_most;
+            found.push(("breakers.open_for", format!("at most breakers.open_for_at_most ({most:?})")));
         }
         if self.simulated.latency_jitter > self.simulated.latency {
             let most = self.simulated.latency;

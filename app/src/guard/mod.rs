@@ -6,6 +6,7 @@
 //! * [`caller`]: who is asking, as handlers know it.
 //! * [`keys`]: who may ask, and for how much.
 //! * [`limits`]: how many requests a minute.
+//! * [`provider`]: a provider behind its breaker.
 //! * [`sanitise`]: what is taken out of a text, or refused for it.
 //!
 //! What decides is pure: state and time come in as values, so that tables and random input test it. Doors (Redis, files,
@@ -17,4 +18,5 @@ pub mod breaker;
 pub mod caller;
 pub mod keys;
 pub mod limits;
+pub mod provider;
 pub mod sanitise;

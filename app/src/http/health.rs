@@ -186,10 +186,15 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 fn providers(app: &App) -> Vec<Value> {
     let view = |provider: &dyn crate::providers::Provider| {
+        let breaker = app.breakers.state_of(provider.name().into());
         json!({
             "provider": provider.name().as_str(),
             "models": provider.models(),
             "simulated": provider.name().vendor() == Vendor::Simulated,
+            "breaker": breaker.map(|(state, since_ms)| json!({
+                "state": state.as_str(),
+                "since": clock::rfc3339(since_ms),
+            })),
         })
     };
     app.analyzer.providers().iter().map(|provider| view(provider.as_ref())).collect()

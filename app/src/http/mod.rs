@@ -38,6 +38,7 @@ pub use suspicion::Suspicion;
 
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
+use crate::guard::breaker::Breakers;
 use crate::guard::keys::Keys;
 use crate::guard::limits::Limits;
 use crate::guard::sanitise::Sanitiser;
@@ -64,6 +65,8 @@ pub struct App {
     pub exporter: ExporterClient,
     /// Knows who is there.
     pub health: HealthChecks,
+    /// Know which services are left alone.
+    pub breakers: Breakers,
     /// Knows who may ask.
     pub keys: Keys,
     /// The key figures, for those who watch them.

@@ -12,6 +12,8 @@ use super::Spent;
 pub enum ErrorKind {
     /// Every place for a call was taken until the time was over: no call was made.
     Saturated,
+    /// It failed too often and is left alone for a while: no call was made.
+    CircuitOpen,
     /// The key is wrong, or may not do this.
     Auth,
     /// The account has no money or no quota left.
@@ -44,8 +46,9 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Saturated,
+        Self::CircuitOpen,
         Self::Auth,
         Self::Quota,
         Self::RateLimited,
@@ -66,6 +69,7 @@ impl ErrorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Saturated => "saturated",
+            Self::CircuitOpen => "circuit_open",
             Self::Auth => "auth",
             Self::Quota => "quota",
             Self::RateLimited => "rate_limited",
@@ -90,7 +94,7 @@ impl ErrorKind {
 
     /// Whether no call was made at all, because something here forbade it.
     pub fn rejected(self) -> bool {
-        self == Self::Saturated
+        matches!(self, Self::Saturated | Self::CircuitOpen)
     }
 
     fn sentence(self) -> &'static str {
@@ -98,6 +102,7 @@ impl ErrorKind {
             Self::Saturated => {
                 "all places for calls to this provider are taken (concurrency in providers.toml)"
             }
+            Self::CircuitOpen => "the provider failed too often and is left alone for a while",
             Self::Auth => "the provider does not accept the key, or the key may not do this",
             Self::Quota => "the account has no credit or quota left",
             Self::RateLimited => "the provider limits the rate of requests",

@@ -9,7 +9,7 @@
 //! * [`prices`]: what tokens cost. [`keys`]: what opens the door. [`simulated`]: answers without any of it.
 //! * [`live`]: the providers in force, which change while analyses run.
 //!
-//! To guard calls (breakers, budgets), wrap a provider in another that refuses with a kind that
+//! Guards around calls are providers that wrap another (`guard::provider`). They refuse with a kind that
 //! [`ErrorKind::rejected`] knows: an analysis then counts the call as rejected.
 
 pub mod anthropic;

@@ -1,10 +1,12 @@
 //! Providers over the network, against servers on this machine that speak as the vendors do: what is asked, what is read from
-//! every documented answer and refusal, what is tried again, what it costs; and the app with all four.
+//! every documented answer and refusal, what is tried again, what it costs; and the app with all four,
+//! each behind its breaker.
 
 #![allow(clippy::unwrap_used)] // A test that meets the unexpected has failed.
 
 mod answers;
 mod attempts;
+mod breakers;
 mod running;
 #[allow(dead_code)] // Other tests use the rest of it.
 #[path = "../support/mod.rs"]

@@ -10,18 +10,18 @@ use super::support::App;
 use super::vendors::{Reply, SHAPES, Shape, VendorServer};
 use super::{CHARGED_NANOUSD, KEY, cost_nanousd};
 
-const SENTENCE: &str = "Roll the change out to one server first, watch its errors, then widen.";
+pub(super) const SENTENCE: &str = "Roll the change out to one server first, watch its errors, then widen.";
 /// Nothing here takes this long.
 const HANG: Duration = Duration::from_secs(20);
 
 /// The four vendors, each answering the same, and a file that names them.
-struct World {
-    servers: Vec<VendorServer>,
+pub(super) struct World {
+    pub(super) servers: Vec<VendorServer>,
     folder: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let answer =
             |shape: &Shape| VendorServer::start([Reply::json(&(shape.answer)(shape.model, SENTENCE))]);
         let world =
@@ -31,7 +31,7 @@ impl World {
     }
 
     /// The sections of the first vendors.
-    fn sections(&self, count: usize) -> String {
+    pub(super) fn sections(&self, count: usize) -> String {
         let section = |(shape, server): (&Shape, &VendorServer)| {
             let (name, model, url) = (shape.section, shape.model, server.url());
             format!(
@@ -48,13 +48,13 @@ impl World {
     }
 
     /// Replaces the file, as an editor does.
-    fn write(&self, text: &str) {
+    pub(super) fn write(&self, text: &str) {
         let new = self.folder.path().join("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.file()).unwrap();
     }
 
-    fn start(&self, overrides: &[(&str, &str)]) -> App {
+    pub(super) fn start(&self, overrides: &[(&str, &str)]) -> App {
         let file = self.file();
         let mut all = vec![("providers.file", file.to_str().unwrap())];
         all.extend(overrides);
@@ -75,7 +75,7 @@ fn started(overrides: &[(&str, &str)], keys: KeySources) -> App {
     app
 }
 
-fn question(task_type: &str) -> Value {
+pub(super) fn question(task_type: &str) -> Value {
     json!({"prompt": "How do I roll out a change safely?", "task_type": task_type})
 }
 
@@ -86,7 +86,7 @@ fn errors(app: &App) -> Vec<Value> {
     all.into_iter().filter(|event| ours.contains(&event["service"].as_str().unwrap())).collect()
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn until(what: &str, condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < HANG, "waited in vain: {what}");

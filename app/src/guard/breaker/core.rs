@@ -149,7 +149,8 @@ impl Core {
         self.change(State::Open { until_ms: now_ms.saturating_add(open_ms) });
     }
 
-    fn close(&mut self) {
+    /// Closes it and forgets what it has seen.
+    pub(super) fn close(&mut self) {
         self.openings = 0;
         self.slices = [Slice::default(); SLICES];
         self.change(State::Closed);

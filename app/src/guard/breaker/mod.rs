@@ -6,6 +6,7 @@
 mod core;
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ impl Breakers {
             instance: Arc::clone(&self.instance),
             recorder: self.recorder.clone(),
             began: Instant::now(),
+            since_ms: AtomicU64::new(clock::unix_ms()),
             core: Mutex::new(Core::new(policy)),
         });
         breaker.state_fact(BreakerState::Closed);
@@ -62,6 +64,15 @@ impl Breakers {
             |breaker: &Arc<Breaker>| BreakerSample { service: breaker.service, state: breaker.state() };
         lock(&self.all).iter().map(sample).collect()
     }
+
+    /// The state of the breaker before a service, and since when (Unix milliseconds) it is in it; nothing where there is none.
+    pub fn state_of(&self, service: Service) -> Option<(BreakerState, u64)> {
+        let all = lock(&self.all);
+        let breaker = all.iter().find(|breaker| breaker.service == service)?;
+        // Under the lock under which both change.
+        let core = lock(&breaker.core);
+        Some((core.state(), breaker.since_ms.load(Ordering::Relaxed)))
+    }
 }
 
 /// One circuit breaker.
@@ -70,6 +81,8 @@ pub struct Breaker {
     instance: Arc<str>,
     recorder: Recorder,
     began: Instant,
+    /// When it came into its state, Unix milliseconds.
+    since_ms: AtomicU64,
     core: Mutex<Core>,
 }
 
@@ -96,6 +109,11 @@ impl Breaker {
         Some(Permit { breaker: Arc::clone(self), leave, outcome: Outcome::Abandoned })
     }
 
+    /// Closes it and forgets what it has seen: what stands behind it is no longer the same.
+    pub fn reset(&self) {
+        self.change(|core, _| core.close());
+    }
+
     /// Does something with the core, and tells when that changed its state.
     fn change<T>(&self, act: impl FnOnce(&mut Core, u64) -> T) -> T {
         let now_ms = clock::micros(self.began.elapsed()) / 1_000;
@@ -111,6 +129,7 @@ impl Breaker {
             } else {
                 tracing::info!(service, state, "A circuit breaker changed its state");
             }
+            self.since_ms.store(clock::unix_ms(), Ordering::Relaxed);
             self.state_fact(after);
         }
         result
