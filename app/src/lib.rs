@@ -12,6 +12,7 @@ pub mod guard;
 pub mod http;
 pub mod keys_command;
 pub mod logs;
+pub mod mask;
 pub mod providers;
 pub mod pseudonym;
 pub mod reload;

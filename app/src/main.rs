@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use techsapo_app::agreement_command::AgreementError;
 use techsapo_app::cli::{Args, Command};
-use techsapo_app::config::{self, ConfigError, Settings};
+use techsapo_app::config::{self, ConfigError, LogSettings, Settings};
 use techsapo_app::keys_command::KeysError;
-use techsapo_app::logs;
+use techsapo_app::logs::{self, LogError};
 use techsapo_app::providers::keys::KeySources;
 use techsapo_app::roster::Sources;
 use techsapo_app::service::{self, StartError};
@@ -41,6 +41,8 @@ enum Failure {
     Audit(#[from] AuditError),
     #[error("there is no audit to migrate: set mysql.url, or TECHSAPO_MYSQL_URL")]
     NoAudit,
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
 }
@@ -99,10 +101,12 @@ fn run(args: &Args) -> Result<(), Failure> {
         loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
     }
-    logs::start(&loaded.settings.log);
     if let Some(Command::Migrate) = args.command {
+        // The log's file is that of an app, which may be running.
+        let _log = logs::start(&LogSettings { file: None, ..loaded.settings.log.clone() })?;
         return migrate(&loaded.settings);
     }
+    let _log = logs::start(&loaded.settings.log)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     serve(loaded.settings, vendor_keys)
 }

@@ -222,8 +222,14 @@ settings! {
         time_zone: String = NAME("UTC"),
     }
 
-    /// The log, on standard error.
+    /// The log. Personal data and secrets in it are masked; prompts are never in it.
     log: LogSettings {
+        /// File of the log; empty: standard error. What was rotated is beside it, numbered and compressed.
+        file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// Size at which the file is rotated.
+        max_bytes: u64 = BYTES("10MB"),
+        /// How many rotated files are kept.
+        kept: usize = COUNT("7"),
         /// Least level that is written: error, warn, info, debug or trace.
         level: tracing::Level = LOG_LEVEL("info"),
         /// json for machines, text for people.

@@ -7,6 +7,7 @@ mod audit;
 mod contract;
 mod end_to_end;
 mod limits;
+mod logs;
 mod metrics;
 mod pipeline;
 mod replicas;
