@@ -435,11 +435,11 @@ fn stopping_lets_a_running_request_end() {
 
 #[test]
 fn a_caller_who_leaves_does_not_undo_what_was_spent() {
-    let mut app = App::start(&[("simulated.latency", "1s")]);
+    let mut app = App::start(&[("simulated.latency", "4s")]);
     let mut stream = app.connect();
     stream.write_all(post("/api/v1/generate", &ask("basic").to_string()).as_bytes()).unwrap();
     // The question must be under way before its caller leaves.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_secs(2));
     drop(stream);
     app.stop();
     assert_eq!(app.events("analysis").len(), 1, "stopping waits for the analysis");

@@ -145,9 +145,10 @@ impl Fingerprint {
 
     fn names_a_number_of(&self, other: &Self) -> bool {
         let is_asked = |number: &Quantity| self.asked.iter().any(|asked| asked.matches(number));
-        self.numbers
-            .iter()
-            .any(|one| !is_asked(one) && other.numbers.iter().any(|theirs| theirs.matches(one)))
+        // Neither may be: a range may match both a number of the question and one that is not.
+        let theirs =
+            |one: &Quantity| other.numbers.iter().any(|theirs| !is_asked(theirs) && theirs.matches(one));
+        self.numbers.iter().any(|one| !is_asked(one) && theirs(one))
     }
 }
 

@@ -105,6 +105,12 @@ proptest! {
 }
 
 #[test]
+fn a_number_of_the_question_is_no_agreement_either_way() {
+    let (question, a, b) = ("`a = 1`", "2", "-1989-11-099 november ");
+    assert_eq!(compare(question, a, b), compare(question, b, a));
+}
+
+#[test]
 fn spacing_case_and_marks_do_not_matter() {
     assert_eq!(compare("", "Use **an**  INDEX.", "- use an index").agreement_ppm(), WHOLE_PPM);
     assert_eq!(compare("", "ＡＢＣ　１２３", "abc 123").agreement_ppm(), WHOLE_PPM);
