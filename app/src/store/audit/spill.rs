@@ -27,7 +27,7 @@ pub(super) struct Spill {
     /// What is left of the oldest file, and where that is.
     reading: Option<(PathBuf, VecDeque<Record>)>,
     waiting: u64,
-    /// Files made so far: two within a millisecond have different names.
+    /// Number of the newest file: two within a millisecond have different names.
     files: u32,
     damaged: u64,
 }
@@ -81,17 +81,15 @@ impl Spill {
         Ok(())
     }
 
+    /// Makes a file whose name comes after all that are there, for names are the order in which files are read: also when
+    /// an earlier run was as quick, or the clock has stepped back.
     fn create(&mut self) -> io::Result<File> {
         fs::create_dir_all(&self.folder)?;
-        let file = loop {
-            self.files += 1;
-            let name = format!("{:016}-{:06}.{SUFFIX}", clock::unix_ms(), self.files);
-            match OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.folder.join(name)) {
-                // An earlier run was as quick, or the clock stepped back.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => break made?,
-            }
-        };
+        let (newest_ms, newest) = self.list()?.last().and_then(|path| number(path)).unwrap_or_default();
+        self.files = self.files.max(newest) + 1;
+        let name = format!("{:016}-{:06}.{SUFFIX}", clock::unix_ms().max(newest_ms), self.files);
+        let file =
+            OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.folder.join(name))?;
         File::open(&self.folder)?.sync_all()?;
         Ok(file)
     }
@@ -160,6 +158,12 @@ impl Spill {
         files.sort();
         Ok(files)
     }
+}
+
+/// The two numbers of a file's name.
+fn number(path: &Path) -> Option<(u64, u32)> {
+    let (ms, file) = path.file_stem()?.to_str()?.split_once('-')?;
+    Some((ms.parse().ok()?, file.parse().ok()?))
 }
 
 fn encode(record: &Record, out: &mut Vec<u8>) {
