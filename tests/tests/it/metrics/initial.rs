@@ -11,7 +11,7 @@ fn closed_label_sets_stand_at_zero_on_an_empty_page() {
         ("techsapo_auth_attempts_total", 2 * 4),
         ("techsapo_auth_failures_total", 6),
         ("techsapo_anomaly_requests_total", 5),
-        ("techsapo_input_sanitization_total", 9 * 2),
+        ("techsapo_input_sanitization_total", 10 * 2),
         ("techsapo_redis_operations_total", 16 * 3),
         ("techsapo_mysql_queries_total", 7 * 3),
         ("techsapo_config_changes_total", 7),
