@@ -12,8 +12,8 @@ source "$ROOT/scripts/lib/services.sh"
 
 usage() {
   cat <<'HELP'
-Starts TechSapo with its monitoring on this machine: Redis, the app, the exporter, Node Exporter, Alertmanager and
-Prometheus, all on 127.0.0.1. Then it sends one sample analysis and waits until Prometheus has counted it.
+Starts TechSapo with its monitoring on this machine: Redis, the app, the exporter, Node Exporter, Alertmanager,
+VictoriaMetrics (the long-term store) and Prometheus, all on 127.0.0.1. Then it sends one sample analysis and waits until Prometheus has counted it.
 
   ./scripts/start-monitoring.sh            install what is missing, build, start, check (safe to call again)
   ./scripts/start-monitoring.sh --status   tell what runs; ends with 0 if all of it does, 3 if nothing, 1 otherwise
@@ -25,6 +25,7 @@ Prometheus, all on 127.0.0.1. Then it sends one sample analysis and waits until 
 Settings, from the environment:
   TECHSAPO_PORT_APP=4000            TECHSAPO_PORT_PROMETHEUS=9090     TECHSAPO_PORT_REDIS=6379
   TECHSAPO_PORT_EXPORTER=10040      TECHSAPO_PORT_ALERTMANAGER=9093   TECHSAPO_PORT_NODE_EXPORTER=9100
+  TECHSAPO_PORT_LONG_TERM_STORE=8428
   TECHSAPO_RUN_DIR=run              logs, process records and data
   TECHSAPO_PROFILE=release          how to build: release or dev
   TECHSAPO_BIN_DIR=                 a folder with ready binaries (techsapo, techsapo-exporter): nothing is built
@@ -33,11 +34,12 @@ A Redis that answers on its port is used as it is, and not stopped by --stop. To
 HELP
 }
 
-START_ORDER=(redis app exporter node-exporter alertmanager prometheus)
+START_ORDER=(redis app exporter node-exporter alertmanager long-term-store prometheus)
 # The app first, so that it can finish its requests and hand over its events; Redis last, since both need it.
-STOP_ORDER=(app exporter prometheus alertmanager node-exporter redis)
+STOP_ORDER=(app exporter prometheus long-term-store alertmanager node-exporter redis)
 
-declare -A DEFAULT_PORT=([app]=4000 [exporter]=10040 [prometheus]=9090 [alertmanager]=9093 [node-exporter]=9100 [redis]=6379)
+declare -A DEFAULT_PORT=([app]=4000 [exporter]=10040 [prometheus]=9090 [alertmanager]=9093 [node-exporter]=9100 [redis]=6379
+  [long-term-store]=8428)
 declare -A PORT=()
 RUN_DIR=$(realpath -m "${TECHSAPO_RUN_DIR:-$ROOT/run}")
 PROFILE=${TECHSAPO_PROFILE:-release}
@@ -64,7 +66,7 @@ url_of() {
 ready() {
   case $1 in
     redis) redis_answers "${2##*:}" ;;
-    app) fetch "$2/health" ;;
+    app | long-term-store) fetch "$2/health" ;;
     node-exporter) fetch "$2/metrics" ;;
     *) fetch "$2/-/ready" ;;
   esac
@@ -73,7 +75,7 @@ ready() {
 # How long each may take to become ready, in seconds. Redis and Prometheus first read back what they had stored.
 patience() {
   case $1 in
-    redis | prometheus | exporter) echo 120 ;;
+    redis | prometheus | exporter | long-term-store) echo 120 ;;
     *) echo 45 ;;
   esac
 }
@@ -106,6 +108,11 @@ command_of() {
       COMMAND=(prometheus-alertmanager --config.file="$ROOT/alertmanager/alertmanager.yml"
         --storage.path="$data/alertmanager" --web.listen-address="$listen" --cluster.listen-address=)
       ;;
+    long-term-store)
+      # Of two samples within one scrape interval, as two like Prometheus servers send them, one is kept.
+      COMMAND=(victoria-metrics -storageDataPath="$data/long-term-store" -retentionPeriod=90d
+        -dedup.minScrapeInterval=15s -httpListenAddr="$listen")
+      ;;
     prometheus)
       COMMAND=(prometheus --config.file="$RUN_DIR/prometheus.yml" --storage.tsdb.path="$data/prometheus"
         --storage.tsdb.retention.time=15d --web.listen-address="$listen")
@@ -113,7 +120,8 @@ command_of() {
   esac
 }
 
-# prometheus/prometheus.yml with the ports of this run, in two steps so that no new port is taken for an old one.
+# prometheus/prometheus.yml with the ports of this run, in two steps so that no new port is taken for an old one, and with
+# the rules where they are.
 write_prometheus_config() {
   local name
   local -a mark=() fill=()
@@ -121,6 +129,7 @@ write_prometheus_config() {
     mark+=(-e "s/127\.0\.0\.1:${DEFAULT_PORT[$name]}\b/127.0.0.1:@$name@/g")
     fill+=(-e "s/@$name@/${PORT[$name]}/g")
   done
+  fill+=(-e "s#^  - rules/#  - $ROOT/prometheus/rules/#")
   sed "${mark[@]}" "$ROOT/prometheus/prometheus.yml" | sed "${fill[@]}" >"$RUN_DIR/prometheus.yml"
   promtool check config "$RUN_DIR/prometheus.yml" >"$RUN_DIR/promtool.log" 2>&1 || {
     sed 's/^/    /' "$RUN_DIR/promtool.log" >&2
@@ -182,7 +191,7 @@ may_write() {
 
 check_folders() {
   local folder
-  for folder in "$RUN_DIR/data"/{redis,journal,exporter,prometheus,alertmanager}; do may_write "$folder"; done
+  for folder in "$RUN_DIR/data"/{redis,journal,exporter,prometheus,alertmanager,long-term-store}; do may_write "$folder"; done
 }
 
 # Every port that we are about to use is free; a Redis that answers is welcome.
@@ -207,7 +216,7 @@ check_ports() {
 step() { printf '\n%s%s%s\n' "$BOLD" "$*" "$PLAIN"; }
 
 install() {
-  local -a needed=(curl prometheus promtool prometheus-alertmanager prometheus-node-exporter)
+  local -a needed=(curl prometheus promtool prometheus-alertmanager prometheus-node-exporter victoria-metrics)
   [[ $REUSE_REDIS == yes ]] || needed+=(redis-server)
   [[ -n ${TECHSAPO_BIN_DIR:-} ]] || needed+=(cc make)
   install_missing "$RUN_DIR/install.log" "$ASSUME_YES" "${needed[@]}"
@@ -249,11 +258,11 @@ start_all() {
     url=$(url_of "$name")
     if [[ $name == redis && $REUSE_REDIS == yes ]]; then
       record_reused redis "$url"
-      printf '  %-14s %salready there%s at %s: used as it is\n' redis "$GREEN" "$PLAIN" "$url"
+      printf '  %-16s %salready there%s at %s: used as it is\n' redis "$GREEN" "$PLAIN" "$url"
       continue
     fi
     if service_running "$name"; then
-      printf '  %-14s %salready running%s (pid %s)' "$name" "$GREEN" "$PLAIN" "$(record_get "$name" pid)"
+      printf '  %-16s %salready running%s (pid %s)' "$name" "$GREEN" "$PLAIN" "$(record_get "$name" pid)"
       if service_outdated "$name"; then printf ', from an older file: --stop and start again to renew it'; fi
       printf '\n'
       continue
@@ -344,7 +353,7 @@ state_of() {
 print_table() {
   local name state url pid where log
   WORKING=0
-  printf '  %-14s %-10s %-34s %-8s %s\n' what state where pid log
+  printf '  %-16s %-10s %-34s %-8s %s\n' what state where pid log
   for name in "${START_ORDER[@]}"; do
     state=$(state_of "$name")
     url=$(record_get "$name" url) || url=''
@@ -357,7 +366,7 @@ print_table() {
     log=-
     if [[ -e $RUN_DIR/$name.log && $state != reused ]]; then log=$(shown "$RUN_DIR/$name.log"); fi
     where=$(page_of "$name" "$url")
-    printf '  %-14s %-10s %-34s %-8s %s\n' "$name" "$state" "${where:--}" "${pid:--}" "$log"
+    printf '  %-16s %-10s %-34s %-8s %s\n' "$name" "$state" "${where:--}" "${pid:--}" "$log"
   done
 }
 

@@ -98,8 +98,8 @@ prepare() {
   done
   mkdir -p "$TARGET_DIR"
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
-    cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter mariadbd python3 \
-    shellcheck
+    cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
+    mariadbd python3 shellcheck
 }
 
 lint() {

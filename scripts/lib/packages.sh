@@ -23,6 +23,7 @@ declare -A PACKAGE_OF=(
   [prometheus-alertmanager]=prometheus-alertmanager
   [amtool]=prometheus-alertmanager
   [prometheus-node-exporter]=prometheus-node-exporter
+  [victoria-metrics]=victoria-metrics
   [mariadbd]=mariadb-server
   [python3]=python3
   [shellcheck]=shellcheck
@@ -37,6 +38,7 @@ declare -A SERVICE_OF=(
   [prometheus]=prometheus
   [prometheus-alertmanager]=prometheus-alertmanager
   [prometheus-node-exporter]=prometheus-node-exporter
+  [victoria-metrics]=victoria-metrics
   [mariadb-server]=mariadb
   [netdata-core]=netdata
 )

@@ -73,7 +73,7 @@ service_start() {
   local name=$1 url=$2 log=$RUN_DIR/$1.log
   shift 2
   if [[ -e $log ]]; then mv -f "$log" "$log.1"; fi
-  printf '  %-14s starting … ' "$name"
+  printf '  %-16s starting … ' "$name"
   STARTED+=("$name")
   setsid -- "$@" >"$log" 2>&1 </dev/null 9>&- &
   record_write "$name" "$!" '' "$url"
@@ -118,17 +118,17 @@ service_stop() {
   local name=$1 limit=$2 began=$SECONDS dot=$SECONDS pid
   [[ -e $RUN_DIR/$name.state ]] || return 0
   if [[ $(record_get "$name" reused) == yes ]]; then
-    printf '  %-14s left running: it was not started here\n' "$name"
+    printf '  %-16s left running: it was not started here\n' "$name"
     record_remove "$name"
     return 0
   fi
   pid=$(record_get "$name" pid)
   if ! service_running "$name"; then
-    printf '  %-14s was gone already (pid %s)\n' "$name" "$pid"
+    printf '  %-16s was gone already (pid %s)\n' "$name" "$pid"
     record_remove "$name"
     return 0
   fi
-  printf '  %-14s stopping … ' "$name"
+  printf '  %-16s stopping … ' "$name"
   if ! kill -TERM "$pid" 2>/dev/null && service_running "$name"; then
     printf 'not permitted: pid %s belongs to %s\n' "$pid" "$(stat -c %U "/proc/$pid" 2>/dev/null || echo 'another user')"
     return 1

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use techsapo_tests::{binaries, free_port, http, repository, wait};
 
 /// What the script starts, as `TECHSAPO_PORT_<NAME>` calls it.
-const SERVICES: [&str; 6] = ["REDIS", "APP", "EXPORTER", "NODE_EXPORTER", "ALERTMANAGER", "PROMETHEUS"];
+const SERVICES: [&str; 7] =
+    ["REDIS", "APP", "EXPORTER", "NODE_EXPORTER", "ALERTMANAGER", "LONG_TERM_STORE", "PROMETHEUS"];
 
 /// A place for the script to work in. Everything that it started is stopped with this value.
 struct Stack {
