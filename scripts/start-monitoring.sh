@@ -27,6 +27,7 @@ Settings, from the environment:
   TECHSAPO_PORT_EXPORTER=10040      TECHSAPO_PORT_ALERTMANAGER=9093   TECHSAPO_PORT_NODE_EXPORTER=9100
   TECHSAPO_PORT_LONG_TERM_STORE=8428
   TECHSAPO_RUN_DIR=run              logs, process records and data
+  TECHSAPO_ALERT_SECRETS=secrets/alertmanager   whom alerts notify: see ./scripts/alertmanager-config.sh --help
   TECHSAPO_PROFILE=release          how to build: release or dev
   TECHSAPO_BIN_DIR=                 a folder with ready binaries (techsapo, techsapo-exporter): nothing is built
 
@@ -43,6 +44,7 @@ declare -A DEFAULT_PORT=([app]=4000 [exporter]=10040 [prometheus]=9090 [alertman
 declare -A PORT=()
 RUN_DIR=$(realpath -m "${TECHSAPO_RUN_DIR:-$ROOT/run}")
 PROFILE=${TECHSAPO_PROFILE:-release}
+ALERT_SECRETS=$(realpath -m "${TECHSAPO_ALERT_SECRETS:-$ROOT/secrets/alertmanager}")
 ASSUME_YES=no
 REUSE_REDIS=no
 FINISHED=no
@@ -84,7 +86,7 @@ patience() {
 command_of() {
   local data=$RUN_DIR/data listen=127.0.0.1:${PORT[$1]}
   # Our own settings are not the programs'.
-  local -a clean=(env -u TECHSAPO_RUN_DIR -u TECHSAPO_PROFILE -u TECHSAPO_BIN_DIR)
+  local -a clean=(env -u TECHSAPO_RUN_DIR -u TECHSAPO_PROFILE -u TECHSAPO_BIN_DIR -u TECHSAPO_ALERT_SECRETS)
   local name
   for name in "${START_ORDER[@]}"; do clean+=(-u "$(port_variable "$name")"); done
   case $1 in
@@ -105,7 +107,7 @@ command_of() {
       COMMAND=(prometheus-node-exporter --web.listen-address="$listen")
       ;;
     alertmanager)
-      COMMAND=(prometheus-alertmanager --config.file="$ROOT/alertmanager/alertmanager.yml"
+      COMMAND=(prometheus-alertmanager --config.file="$RUN_DIR/alertmanager.yml"
         --storage.path="$data/alertmanager" --web.listen-address="$listen" --cluster.listen-address=)
       ;;
     long-term-store)
@@ -134,6 +136,15 @@ write_prometheus_config() {
   promtool check config "$RUN_DIR/prometheus.yml" >"$RUN_DIR/promtool.log" 2>&1 || {
     sed 's/^/    /' "$RUN_DIR/promtool.log" >&2
     die "prometheus/prometheus.yml is not right; what promtool says stands above."
+  }
+}
+
+# alertmanager/alertmanager.yml with the receivers for which there are secrets.
+write_alertmanager_config() {
+  "$ROOT/scripts/alertmanager-config.sh" "$ALERT_SECRETS" "$RUN_DIR/alertmanager.yml" || die "Alertmanager was not started."
+  amtool check-config "$RUN_DIR/alertmanager.yml" >"$RUN_DIR/amtool.log" 2>&1 || {
+    sed 's/^/    /' "$RUN_DIR/amtool.log" >&2
+    die "Alertmanager's configuration is not right; what amtool says stands above. Secrets are in $ALERT_SECRETS."
   }
 }
 
@@ -216,7 +227,8 @@ check_ports() {
 step() { printf '\n%s%s%s\n' "$BOLD" "$*" "$PLAIN"; }
 
 install() {
-  local -a needed=(curl prometheus promtool prometheus-alertmanager prometheus-node-exporter victoria-metrics)
+  local -a needed=(curl prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter
+    victoria-metrics)
   [[ $REUSE_REDIS == yes ]] || needed+=(redis-server)
   [[ -n ${TECHSAPO_BIN_DIR:-} ]] || needed+=(cc make)
   install_missing "$RUN_DIR/install.log" "$ASSUME_YES" "${needed[@]}"
@@ -268,6 +280,7 @@ start_all() {
       continue
     fi
     if [[ $name == prometheus ]]; then write_prometheus_config; fi
+    if [[ $name == alertmanager ]]; then write_alertmanager_config; fi
     command_of "$name"
     service_start "$name" "$url" "${COMMAND[@]}"
     service_await "$name" "$(patience "$name")" ready "$name" "$url"
