@@ -3,9 +3,8 @@
 //! Written `<key id>.<end, Unix seconds>.<HMAC-SHA256 of both>`, signed with what is kept of the key. So every instance
 //! that knows the keys knows its sessions, none is kept anywhere, and a key that is revoked takes its sessions along.
 
-use hmac::{Hmac, Mac};
+use aws_lc_rs::hmac;
 use jiff::Timestamp;
-use sha2::Sha256;
 
 use super::ring::KeyRecord;
 use super::token::{Malformed, hex};
@@ -47,21 +46,21 @@ impl<'a> ShownSession<'a> {
 
     /// Whether it was made for this key. In a time that does not depend on where the signatures differ.
     pub(super) fn is_of(&self, key: &KeyRecord) -> bool {
-        signer(key, self.signed).is_some_and(|signer| signer.verify_slice(&self.signature).is_ok())
+        hmac::verify(&secret(key), &message(self.signed), &self.signature).is_ok()
     }
 }
 
 /// Makes a session of this key.
 pub fn issue(key: &KeyRecord, expires: Timestamp) -> String {
     let signed = format!("{}.{}", key.id, expires.as_second());
-    let signature = signer(key, &signed).map(|signer| signer.finalize().into_bytes()).unwrap_or_default();
-    format!("{signed}.{}", hex(&signature))
+    let signature = hmac::sign(&secret(key), &message(&signed));
+    format!("{signed}.{}", hex(signature.as_ref()))
 }
 
-/// None is impossible: HMAC takes secrets of every length.
-fn signer(key: &KeyRecord, signed: &str) -> Option<Hmac<Sha256>> {
-    let mut signer = Hmac::<Sha256>::new_from_slice(key.sha256.as_bytes()).ok()?;
-    signer.update(PURPOSE);
-    signer.update(signed.as_bytes());
-    Some(signer)
+fn secret(key: &KeyRecord) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key.sha256.as_bytes())
+}
+
+fn message(signed: &str) -> Vec<u8> {
+    [PURPOSE, signed.as_bytes()].concat()
 }

@@ -7,9 +7,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::{constant_time, digest, rand};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 
 const PREFIX: &str = "tsk_";
 const ID_DIGITS: usize = 12;
@@ -24,8 +23,8 @@ pub struct Malformed;
 
 /// Random bits cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("the system gives no random numbers: {0}")]
-pub struct NoRandom(getrandom::Error);
+#[error("the system gives no random numbers")]
+pub struct NoRandom;
 
 /// What is kept of a key: enough to know it again, not enough to make it.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -34,7 +33,9 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     fn of(token: &str) -> Self {
-        Self(Sha256::digest(token).into())
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        Self(bytes)
     }
 
     /// The bytes themselves, to sign with.
@@ -46,7 +47,7 @@ impl Fingerprint {
 /// In a time that does not depend on where they differ.
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
@@ -124,7 +125,7 @@ impl NewToken {
     /// When the system has no random numbers.
     pub fn random() -> Result<Self, NoRandom> {
         let mut bits = [0; (ID_DIGITS + SECRET_DIGITS) / 2];
-        getrandom::fill(&mut bits).map_err(NoRandom)?;
+        rand::fill(&mut bits).map_err(|_| NoRandom)?;
         let (id, secret) = bits.split_at(ID_DIGITS / 2);
         let id = hex(id);
         let body = format!("{PREFIX}{id}_{}", hex(secret));
