@@ -191,9 +191,10 @@ fn what_is_too_large_is_refused_and_the_refusal_can_be_read() {
     let longest_prompt = json!({"prompt": "x".repeat(200_000), "task_type": "basic"});
     assert_eq!(app.generate(&longest_prompt).status, 200);
     // The same without a length beforehand.
-    let mut request = b"POST /api/v1/generate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+    let mut request =
+        b"POST /api/v1/generate HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
         transfer-encoding: chunked\r\n\r\n"
-        .to_vec();
+            .to_vec();
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, " ".repeat(1 << 20));
     request.extend(format!("{chunk}{chunk}0\r\n\r\n").into_bytes());
     app.raw(request).error(413, "body_too_large");
@@ -206,10 +207,10 @@ fn wrong_paths_methods_and_media_types() {
     let response = app.get("/api/v1/generate");
     response.error(405, "method_not_allowed");
     assert_eq!(response.header("allow"), Some("POST"));
-    app.raw("BREW /ping HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+    app.raw("BREW /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .error(405, "method_not_allowed");
     app.raw(
-        "POST /api/v1/generate HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+        "POST /api/v1/generate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: text/plain\r\n\
          content-length: 2\r\n\r\n{}",
     )
     .error(415, "unsupported_media_type");
@@ -237,7 +238,7 @@ fn a_half_open_connection_is_closed_and_hurts_nobody() {
     slow.write_all(b"POST /api/v1/generate HTTP/1.1\r\nhost: te").unwrap();
     assert_eq!(app.get("/ping").body, "pong");
     let mut idle = app.connect();
-    idle.write_all(b"GET /ping HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    idle.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     for connection in [&mut silent, &mut slow, &mut idle] {
         read_to_end(connection);
     }
@@ -255,7 +256,7 @@ fn beyond_the_limit_connections_wait_until_there_is_room() {
 fn a_slow_body_is_given_up() {
     let app = App::start(&[("limits.body_timeout", "100ms")]);
     let mut stream = app.connect();
-    let head = "POST /api/v1/generate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+    let head = "POST /api/v1/generate HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 100\r\n\r\n{\"prompt\":";
     stream.write_all(head.as_bytes()).unwrap();
     let response = read_response(&mut stream);
@@ -291,7 +292,7 @@ fn analyses_beyond_the_limit_are_refused_and_counted_while_they_wait() {
 fn request_ids_come_back_or_are_made_up() {
     let app = App::start(&[]);
     let with_id = |id: &str| {
-        format!("GET /ping HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n")
+        format!("GET /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n")
     };
     assert_eq!(app.raw(with_id("abc-1.2:3_4")).header("x-request-id"), Some("abc-1.2:3_4"));
     for unfit in ["a b", "<script>", &"x".repeat(129)] {
@@ -307,7 +308,7 @@ fn every_response_is_recorded_with_what_was_sent() {
     for path in ["/ping", "/health", "/internal/status", "/metrics", "/nowhere"] {
         sizes.push(app.get(path).body.len());
     }
-    let head = app.raw("HEAD /health HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    let head = app.raw("HEAD /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     sizes.push(0);
     let question = ask("basic").to_string();
@@ -328,7 +329,7 @@ fn one_connection_carries_many_requests() {
     let app = App::start(&[]);
     let mut stream = app.connect();
     for number in 1..=3 {
-        stream.write_all(b"GET /ping HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+        stream.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"pong") {
             let mut buffer = [0; 1024];

@@ -22,6 +22,8 @@ Examples:
       Redis and the app on this host, the state under data/exporter, metrics at http://127.0.0.1:10040/metrics
   techsapo-exporter --checkpoint.dir /var/lib/techsapo-exporter --redis.url redis://:password@redis.internal:6379/0
   techsapo-exporter --app.url http://127.0.0.1:4000 --app.url http://127.0.0.1:4001
+  techsapo-exporter --app.url http://app.internal:4000 --app.key-file /etc/techsapo/monitor.key
+      an app on another host, which opens its status to a key alone
   TECHSAPO_EXPORTER_CHECKPOINT_URL=mysql://exporter:password@mysql.internal:3306/techsapo techsapo-exporter
       the state in a database, for a holder and its standbys on several hosts
 
@@ -110,6 +112,11 @@ pub struct Cli {
     /// commas). `none` polls nothing.
     #[arg(long = "app.url", env = "TECHSAPO_EXPORTER_APP_URL", value_name = "URL", value_delimiter = ',', default_value = "http://127.0.0.1:4000", value_parser = app_url)]
     pub app_urls: Vec<String>,
+
+    /// File with the API key that apps are shown when they are asked for their status, of the scope `monitor` (`techsapo
+    /// keys create --name exporter --tier basic --scope monitor`). An app on this host needs none. Read anew each time.
+    #[arg(long = "app.key-file", env = "TECHSAPO_EXPORTER_APP_KEY_FILE", value_name = "FILE")]
+    pub app_key_file: Option<PathBuf>,
 
     /// How long a series born after the start is served at 0 before it shows its value, so that increase() sees its
     /// first events: more than one scrape interval.

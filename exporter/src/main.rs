@@ -14,6 +14,7 @@ use techsapo_exporter::cli::{Cli, LogFormat};
 use techsapo_exporter::http::{self, Pages};
 use techsapo_exporter::own::Own;
 use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
+use techsapo_exporter::samplers::status::Poller;
 use techsapo_exporter::samplers::{self, Latest};
 use techsapo_redis_route::Route;
 use tokio::net::TcpListener;
@@ -72,11 +73,10 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
 
     own.announce(&cli.streams);
     samplers::spawn_host(latest.clone(), redis.clone()).map_err(|error| error.to_string())?;
-    // The apps' status is plain HTTP; the client wants its cryptography named all the same, and no certificates read.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().tls_certs_only([]).build().map_err(|error| error.to_string())?;
+    let poller = Poller::new(latest.clone(), own.clone(), cli.app_key_file);
+    let poller = poller.map_err(|error| format!("cannot make a client for the apps: {error}"))?;
     for url in cli.app_urls.iter().filter(|&url| url != "none") {
-        tokio::spawn(samplers::poll_app(latest.clone(), own.clone(), client.clone(), url.clone()));
+        tokio::spawn(poller.clone().poll(url.clone()));
     }
     let settings = Settings {
         redis,

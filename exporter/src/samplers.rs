@@ -1,22 +1,19 @@
 //! What the exporter looks at by itself, every five seconds: its host, Redis' memory, and each app's
 //! status (which tells of an app also while Redis is away).
 
+pub mod status;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use techsapo_redis_route::Route;
-use techsapo_shared::event::{Event, RuntimeSample};
-use tracing::{debug, info};
 
 use crate::gauges::{HostSample, Samples};
-use crate::own::Own;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest status that is read; a real one has less than a kilobyte.
-const MAX_STATUS_BYTES: usize = 64 * 1024;
 
 /// What the samplers saw last; shared with the page.
 #[derive(Clone, Default)]
@@ -84,55 +81,4 @@ fn redis_memory(redis: &Route) -> redis::RedisResult<u64> {
         bytes += resident.ok_or((redis::ErrorKind::UnexpectedReturnType, "INFO names no used_memory_rss"))?;
     }
     Ok(bytes)
-}
-
-/// Asks one app for its status, again and again.
-pub async fn poll_app(latest: Latest, own: Arc<Own>, http: reqwest::Client, url: String) {
-    let up = own.app_up.with_label_values(&[&url]);
-    let mut answering = true;
-    // The name that the app last gave itself, so that its sample can be replaced.
-    let mut instance: Option<String> = None;
-    loop {
-        let status = ask_status(&http, &url).await;
-        up.set(f64::from(u8::from(status.is_ok())));
-        match (&status, answering) {
-            (Err(error), true) => info!(url, error, "the app does not answer its status"),
-            (Err(error), false) => debug!(url, error, "the app still does not answer its status"),
-            (Ok(_), false) => info!(url, "the app answers its status again"),
-            (Ok(_), true) => {}
-        }
-        answering = status.is_ok();
-        if let Ok(sample) = status {
-            latest.update(|samples| {
-                samples.apps.retain(|known| Some(known.app_instance.as_ref()) != instance.as_deref());
-                samples.apps.retain(|known| known.app_instance != sample.app_instance);
-                samples.apps.push(sample.clone());
-            });
-            instance = Some(sample.app_instance.into_owned());
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
-}
-
-async fn ask_status(http: &reqwest::Client, url: &str) -> Result<RuntimeSample<'static>, String> {
-    let address = format!("{}/internal/status", url.trim_end_matches('/'));
-    let mut response = http.get(address).timeout(TIMEOUT).send().await.map_err(|error| error.to_string())?;
-    if !response.status().is_success() {
-        return Err(format!("it answered {}", response.status()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_STATUS_BYTES {
-            return Err("its status is too large".to_owned());
-        }
-    }
-    match serde_json::from_slice::<Event<'_>>(&body) {
-        Ok(Event::RuntimeSample(sample)) => match sample.check() {
-            Ok(()) => Ok(sample.into_owned()),
-            Err(bound) => Err(bound.to_string()),
-        },
-        Ok(_) => Err("its status is not a runtime_sample".to_owned()),
-        Err(error) => Err(format!("its status cannot be read: {error}")),
-    }
 }

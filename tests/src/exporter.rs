@@ -36,6 +36,12 @@ impl ExporterSetup {
         self
     }
 
+    /// Shows apps the key in this file.
+    #[must_use]
+    pub fn app_key_file(self, file: &Path) -> Self {
+        self.flag("--app.key-file", &file.to_string_lossy())
+    }
+
     /// Keeps at most this many series per family.
     #[must_use]
     pub fn series_limit(self, limit: u32) -> Self {

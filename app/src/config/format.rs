@@ -9,6 +9,7 @@ use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
 
 use crate::clock;
 use crate::guard::address::Network;
+use crate::guard::host::Host;
 use crate::guard::sanitise::Strictness;
 
 /// How a value is written, and how to read it.
@@ -113,6 +114,14 @@ pub const NETWORKS: Format<Vec<Network>> =
             return Some(Vec::new());
         }
         items(text)?.iter().map(|item| Network::parse(item)).collect()
+    });
+/// Hosts, or none.
+pub const HOSTS: Format<Vec<Host>> =
+    Format::list("names or addresses without port, such as techsapo.example.com, or nothing", |text| {
+        if text.is_empty() {
+            return Some(Vec::new());
+        }
+        items(text)?.iter().map(|item| Host::parse(item)).collect()
     });
 /// A file or folder.
 pub const PATH: Format<PathBuf> =

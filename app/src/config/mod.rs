@@ -20,11 +20,12 @@ use std::time::Duration;
 pub use load::{ConfigError, Loaded, Problem, env_name, load};
 
 use crate::guard::address::Network;
+use crate::guard::host::Host;
 use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
-    ADDRESS, BYTES, COUNT, DURATION, FRACTION, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS,
-    MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL,
+    ADDRESS, BYTES, COUNT, DURATION, FRACTION, HOSTS, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat,
+    MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL,
     SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
 };
 use techsapo_redis_route::Route;
@@ -106,6 +107,8 @@ settings! {
     http: HttpSettings {
         /// Networks of the proxies before the app, such as 10.0.0.0/8; only these are believed when they name a caller's address in X-Forwarded-For.
         trusted_proxies: Vec<Network> = NETWORKS(""),
+        /// Names that callers without a key may ask for this app by, besides localhost and loopback addresses: what a proxy before the app sends as Host.
+        allowed_hosts: Vec<Host> = HOSTS(""),
     }
 
     /// The live figures at `/api/v1/metrics/stream` and `/ws/metrics`.

@@ -4,6 +4,7 @@
 //! * [`anomaly`]: behaviour that deserves a person's look.
 //! * [`breaker`]: stops asking what keeps failing, and lets one probe find out when it is well again.
 //! * [`caller`]: who is asking, as handlers know it.
+//! * [`host`]: by which name it is asked for.
 //! * [`keys`]: who may ask, and for how much.
 //! * [`limits`]: how many requests a minute.
 //! * [`provider`]: a provider behind its breaker.
@@ -16,6 +17,7 @@ pub mod address;
 pub mod anomaly;
 pub mod breaker;
 pub mod caller;
+pub mod host;
 pub mod keys;
 pub mod limits;
 pub mod provider;

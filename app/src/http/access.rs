@@ -9,7 +9,8 @@
 //!
 //! What must hold: who is refused learns only that a valid key is needed, or that theirs does not open this; why is for
 //! the measurements alone. What a browser sends by itself (nothing, or a session's cookie) is not taken from another
-//! site's page. A key is never logged. Every attempt is one `auth_attempt` fact.
+//! site's page; and who needs no key asks by one of this app's own names. A key is never logged. Every attempt is one
+//! `auth_attempt` fact.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::{API, App, HEALTH, MONITORING, STREAMS, limits, suspicion};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
+use crate::guard::host::Host;
 use crate::guard::keys::ring::{KeyRing, Scope};
 use crate::guard::keys::session::ShownSession;
 use crate::guard::keys::token::Shown;
@@ -51,13 +53,19 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
     let route = limits::route(&request);
     let access = Access::of(&route);
     let client = client(&app, &request);
-    if access == Access::Open || (access.is_open_to_local() && client.is_local) {
+    let is_for_us = access == Access::Open || is_for_us(&request, &app.settings.http.allowed_hosts);
+    let local_may = access.is_open_to_local() && client.is_local;
+    if access == Access::Open || (local_may && is_for_us) {
         return next.run(request).await;
     }
     let credential = Credential::of(request.headers(), access);
     let attempt = Attempt::new(&app.recorder, credential.method());
     let ring = app.keys.ring();
     let anonymous_may = ring.is_empty() && app.settings.listen.ip().is_loopback();
+    if !is_for_us && credential.is_needless(anonymous_may, local_may) {
+        attempt.fail(AuthFailureReason::Forbidden);
+        return ApiError::host_not_allowed().into_response();
+    }
     let decided = if credential.comes_by_itself() && is_cross_site(request.headers()) {
         Err(AuthFailureReason::Forbidden)
     } else {
@@ -210,6 +218,15 @@ impl<'a> Credential<'a> {
         }
     }
 
+    /// Whether its caller would be let in without any.
+    fn is_needless(&self, anonymous_may: bool, local_may: bool) -> bool {
+        match self {
+            Self::None => anonymous_may || local_may,
+            Self::Session(_) => anonymous_may,
+            Self::Key(..) | Self::Unreadable(_) => false,
+        }
+    }
+
     /// Whether a browser sends it with whatever a page of another site asks for.
     fn comes_by_itself(&self) -> bool {
         matches!(self, Self::None | Self::Session(_))
@@ -229,6 +246,15 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// Whether every name that a request gives its server is one of ours. Who gives none is no browser.
+fn is_for_us(request: &Request, allowed: &[Host]) -> bool {
+    let headers = request.headers().get_all(header::HOST).iter();
+    let named = headers.map(|value| value.to_str().ok().and_then(Host::of_request));
+    // HTTP/2 names it in the request's target.
+    let target = request.uri().authority().map(|authority| Host::of_request(authority.as_str()));
+    named.chain(target).all(|host| host.is_some_and(|host| host.is_loopback() || allowed.contains(&host)))
 }
 
 /// Whether a page of another site made a browser send this. Who is no browser says nothing of the kind.

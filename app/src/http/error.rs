@@ -47,6 +47,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "this API key does not open this path")
     }
 
+    pub(super) fn host_not_allowed() -> Self {
+        let message = "without an API key, this app answers only to localhost, loopback addresses and the names in \
+                       http.allowed_hosts (TECHSAPO_HTTP_ALLOWED_HOSTS): ask for it by one of these (Host), or send a key";
+        Self::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
+    }
+
     pub(super) fn forbidden_task_type(asked: TaskType, tier: TaskType) -> Self {
         let message = format!("this API key is for tasks up to {tier}, not {asked}");
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
@@ -84,7 +90,7 @@ impl ApiError {
         self.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 
-    /// Whether a key was shown that does not open what was asked for.
+    /// Whether who asks may not: a key that does not open this, or a name that is not this app's.
     pub(super) fn is_forbidden(&self) -> bool {
         self.status == StatusCode::FORBIDDEN
     }

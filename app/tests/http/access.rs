@@ -32,7 +32,7 @@ fn send(app: &App, start: &str, headers: &str, body: &str) -> Response {
     let length = body.len();
     write!(
         stream,
-        "{start} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        "{start} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n{headers}\r\n{body}"
     )
     .unwrap();
@@ -74,7 +74,7 @@ fn a_browser_changes_its_key_for_a_cookie_that_opens_streams_alone() {
     // 426: let in, and then told that this is no WebSocket.
     let socket = |headers: &str| send(&app, "GET /ws/metrics", headers, "").status;
     assert_eq!(socket(&cookie), 426);
-    assert_eq!(socket(&format!("{cookie}origin: http://test\r\n")), 426);
+    assert_eq!(socket(&format!("{cookie}origin: http://localhost\r\n")), 426);
     assert_eq!(socket(&format!("{cookie}origin: http://elsewhere\r\n")), 403);
     assert_eq!(socket(""), 401);
     assert_eq!(ask(&app, &cookie, "basic").status, 401);
@@ -96,6 +96,54 @@ fn who_needs_no_key_is_still_not_led_by_another_site() {
     assert_eq!((begun.status, begun.header("set-cookie")), (200, None));
     let ended = send(&app, "DELETE /api/v1/session", "", "");
     assert!(ended.status == 204 && ended.header("set-cookie").unwrap().contains("Max-Age=0"));
+}
+
+#[test]
+fn who_needs_no_key_asks_by_one_of_the_app_s_own_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    let app = App::start(&[
+        ("keys.file", path.to_str().unwrap()),
+        ("http.allowed_hosts", "techsapo.example.com, 192.0.2.1"),
+    ]);
+    let by = |target: &str, headers: &str| {
+        app.raw(format!("GET {target} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"))
+    };
+    let names = [
+        "localhost",
+        "127.0.0.1:4000",
+        "[::1]:4000",
+        "app.localhost.",
+        "TechSapo.example.com:80",
+        "192.0.2.1",
+    ];
+    for path in ["/internal/status", "/api/v1/health"] {
+        for name in names {
+            assert_eq!(by(path, &format!("host: {name}\r\n")).status, 200, "{path} by {name}");
+        }
+        // As a page sees it whose name was led here.
+        by(path, "host: rebound.example.net:4000\r\n").error(403, "host_not_allowed");
+        by(path, "host: 0.0.0.0:4000\r\n").error(403, "host_not_allowed");
+        by(path, "host: localhost\r\nhost: rebound.example.net\r\n").error(403, "host_not_allowed");
+        by(&format!("http://rebound.example.net{path}"), "host: localhost\r\n")
+            .error(403, "host_not_allowed");
+    }
+    assert_eq!(by("/health", "host: app\r\n").status, 200, "what probes ask for is nobody's secret");
+    let foreign = "host: rebound.example.net\r\norigin: http://rebound.example.net\r\n";
+    by("/api/v1/wall-bounce/analyze?query=Why", foreign).error(403, "host_not_allowed");
+    by("/ws/metrics", &format!("{foreign}cookie: techsapo_session=x\r\n")).error(403, "host_not_allowed");
+    assert!(app.events("analysis").is_empty(), "nobody was asked");
+    let refused = attempt("failure", "none", Some("forbidden"));
+    assert_eq!(attempts(&app).iter().filter(|one| **one == refused).count(), 9);
+
+    // A key is what no page can send along: with it, a name does not matter.
+    let key = create(&path, "monitor", TaskType::Basic, &[Scope::Monitor]);
+    let deadline = Instant::now() + LONG;
+    while by("/internal/status", &format!("host: app\r\nx-api-key: {key}\r\n")).status != 200 {
+        assert!(Instant::now() < deadline, "the key is not taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    by("/api/v1/wall-bounce/analyze?query=Why", foreign).error(401, "unauthorized");
 }
 
 #[test]

@@ -51,7 +51,7 @@ struct Events(BufReader<TcpStream>);
 impl Events {
     fn open(app: &App) -> Self {
         let mut stream = app.connect();
-        stream.write_all(b"GET /api/v1/metrics/stream HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+        stream.write_all(b"GET /api/v1/metrics/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut events = Self(BufReader::new(stream));
         let head = std::iter::from_fn(|| Some(events.line()).filter(|line| !line.is_empty()));
         let head = head.collect::<Vec<_>>().join("\n").to_lowercase();
@@ -83,7 +83,7 @@ impl Events {
 }
 
 fn websocket(app: &App) -> WebSocket<TcpStream> {
-    tungstenite::client("ws://test/ws/metrics", app.connect()).unwrap().0
+    tungstenite::client("ws://localhost/ws/metrics", app.connect()).unwrap().0
 }
 
 /// The next message's JSON.
@@ -251,7 +251,7 @@ fn who_takes_nothing_loses_the_connection() {
     let exporter = FakeExporter::start(4 << 20);
     let app = exporter.app(&[("limits.write_timeout", "300ms")]);
     let mut lazy = app.connect();
-    lazy.write_all(b"GET /api/v1/metrics/stream HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    lazy.write_all(b"GET /api/v1/metrics/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     eventually("the stream stands", || open(&app, "sse") == 1);
     eventually("the stream is cut", || open(&app, "sse") == 0);
 }

@@ -12,6 +12,7 @@ mod metrics;
 mod pipeline;
 mod replicas;
 mod start_script;
+mod status;
 mod store;
 mod telemetry_off;
 mod topologies;
