@@ -131,8 +131,13 @@ pub async fn serve(
         audited.clone(),
     );
     let exporter = ExporterClient::new(&settings.exporter.url)?;
-    let health =
-        HealthChecks::new(settings.redis.clone(), exporter.clone(), recorder.clone(), audited.clone());
+    let health = HealthChecks::new(
+        settings.redis.clone(),
+        exporter.clone(),
+        recorder.clone(),
+        redis.clone(),
+        audited.clone(),
+    );
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
     keys.announce();

@@ -372,7 +372,7 @@ fn health_tells_each_service_and_never_fails_for_one() {
     assert_eq!(response.status, 200);
     let body = response.json();
     assert_eq!(body["status"], "degraded");
-    for service in ["redis", "exporter"] {
+    for service in ["redis", "store", "exporter"] {
         assert_eq!(body["services"][service]["state"], "down");
         assert!(body["services"][service]["since"].is_string());
         assert!(body["services"][service]["reason"].is_string());

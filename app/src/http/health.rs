@@ -10,13 +10,15 @@ use axum::response::{IntoResponse, Json};
 use serde::Serialize;
 use serde_json::{Value, json};
 use techsapo_shared::event::JournalSample;
-use techsapo_shared::labels::{ClosedLabel, Vendor};
+use techsapo_shared::labels::{ClosedLabel, Service, Vendor};
 use tokio::sync::Mutex;
 
 use super::{App, ExporterClient};
 use crate::clock;
 use crate::config::RedisSettings;
+use crate::guard::breaker::Breakers;
 use crate::store::audit::AuditStatus;
+use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
 /// How long what was found is still true. Callers that come at once share one look.
@@ -53,12 +55,16 @@ fn as_rfc3339<S: serde::Serializer>(unix_ms: &u64, serializer: S) -> Result<S::O
 
 type Findings = BTreeMap<&'static str, Finding>;
 
+/// Services that a circuit breaker stands before, and what they are called here.
+const BEHIND_BREAKERS: [(&str, Service); 2] = [("store", Service::Redis), ("mysql", Service::MySql)];
+
 /// Looks after the services and remembers since when they are as they are.
 #[derive(Clone)]
 pub struct HealthChecks {
     redis: RedisSettings,
     exporter: ExporterClient,
     recorder: Recorder,
+    store: Redis,
     audit: Option<AuditStatus>,
     last: Arc<Mutex<(Option<Instant>, Findings)>>,
 }
@@ -69,9 +75,10 @@ impl HealthChecks {
         redis: RedisSettings,
         exporter: ExporterClient,
         recorder: Recorder,
+        store: Redis,
         audit: Option<AuditStatus>,
     ) -> Self {
-        Self { redis, exporter, recorder, audit, last: Arc::default() }
+        Self { redis, exporter, recorder, store, audit, last: Arc::default() }
     }
 
     /// Looks now and then, for ever.
@@ -89,6 +96,7 @@ impl HealthChecks {
         }
         let (redis, exporter) = tokio::join!(check_redis(self.redis.clone()), self.exporter.check());
         note(&mut last.1, "redis", up_or_down(redis));
+        note(&mut last.1, "store", up_or_down(self.store.check()));
         note(&mut last.1, "exporter", up_or_down(exporter));
         note(&mut last.1, "mysql", check_audit(self.audit.as_ref()));
         note(&mut last.1, "journal", check_journal(self.recorder.sample()));
@@ -170,6 +178,11 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
         services["journal"]["dropped_events"] = json!(journal.dropped);
         services["journal"]["pending_events"] = json!(app.recorder.pending_events());
     }
+    for (name, service) in BEHIND_BREAKERS {
+        if let Some(breaker) = breaker(&app.breakers, service) {
+            services[name]["breaker"] = breaker;
+        }
+    }
     if let Some(audit) = &app.audit {
         services["mysql"]["waiting"] = json!(audit.waiting());
     }
@@ -186,16 +199,18 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 fn providers(app: &App) -> Vec<Value> {
     let view = |provider: &dyn crate::providers::Provider| {
-        let breaker = app.breakers.state_of(provider.name().into());
         json!({
             "provider": provider.name().as_str(),
             "models": provider.models(),
             "simulated": provider.name().vendor() == Vendor::Simulated,
-            "breaker": breaker.map(|(state, since_ms)| json!({
-                "state": state.as_str(),
-                "since": clock::rfc3339(since_ms),
-            })),
+            "breaker": breaker(&app.breakers, provider.name().into()),
         })
     };
     app.analyzer.providers().iter().map(|provider| view(provider.as_ref())).collect()
+}
+
+/// The state of the breaker before a service, and since when it is in it.
+fn breaker(breakers: &Breakers, service: Service) -> Option<Value> {
+    let (state, since_ms) = breakers.state_of(service)?;
+    Some(json!({"state": state.as_str(), "since": clock::rfc3339(since_ms)}))
 }

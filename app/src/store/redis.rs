@@ -16,7 +16,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
 use techsapo_redis_route::Route;
 use techsapo_shared::event::{ErrorEvent, Event, RedisOperationEvent};
-use techsapo_shared::labels::{OperationStatus, RedisOperation, Service, Severity};
+use techsapo_shared::labels::{BreakerState, OperationStatus, RedisOperation, Service, Severity};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -79,6 +79,8 @@ struct Shared {
     /// Wakes who keeps it connected.
     lost: Notify,
     consecutive_failures: AtomicU64,
+    /// What was wrong last.
+    trouble: Mutex<Option<String>>,
 }
 
 /// A connection, told from those before it.
@@ -105,6 +107,7 @@ impl Redis {
             opened: AtomicU64::new(0),
             lost: Notify::new(),
             consecutive_failures: AtomicU64::new(0),
+            trouble: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -115,6 +118,18 @@ impl Redis {
             open_connections: self.shared.connection().is_some().into(),
             consecutive_failures: self.shared.consecutive_failures.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether operations go there, else why not. What requests do follows from the same.
+    ///
+    /// # Errors
+    /// What went wrong last.
+    pub fn check(&self) -> Result<(), String> {
+        let shared = &self.shared;
+        if shared.connection().is_some() && shared.breaker.state() == BreakerState::Closed {
+            return Ok(());
+        }
+        Err(shared.trouble().clone().unwrap_or_else(|| "it was not reached yet".to_owned()))
     }
 
     /// Runs a command.
@@ -190,6 +205,10 @@ impl Shared {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A sign of life over the connection there is, else over a new one, which is then kept.
     async fn ping(&self) -> RedisResult<()> {
         let current = self.connection().clone();
@@ -237,6 +256,7 @@ impl Shared {
             self.consecutive_failures.store(0, Ordering::Relaxed);
             return;
         };
+        *self.trouble() = Some(error.to_string());
         permit.failure();
         self.consecutive_failures.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = %error, "An operation on Redis failed");

@@ -9,6 +9,7 @@ mod end_to_end;
 mod limits;
 mod logs;
 mod metrics;
+mod outages;
 mod pipeline;
 mod replicas;
 mod start_script;

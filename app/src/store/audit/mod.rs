@@ -95,12 +95,18 @@ pub(super) struct Shared {
     spilled: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     connected: bool,
     memory_bytes: Option<u64>,
     /// Why nothing can be written, while that is so.
     trouble: Option<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { connected: false, memory_bytes: None, trouble: Some("it was not reached yet".to_owned()) }
+    }
 }
 
 impl Shared {
