@@ -132,7 +132,7 @@ impl Sampler {
     /// Records a sample every five seconds, for ever.
     pub async fn record_samples(self) {
         loop {
-            self.recorder.record(&Event::RuntimeSample(self.sample()));
+            self.recorder.record(&Event::RuntimeSample(self.sample().into()));
             tokio::time::sleep(SAMPLE_EVERY).await;
         }
     }

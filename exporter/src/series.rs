@@ -95,6 +95,45 @@ impl Symbols {
     }
 }
 
+/// Where the series are that were added to lately, found without searching: most events add to a few series, and each
+/// adds to several. It is no part of a family's value.
+#[derive(Debug, Clone)]
+struct Recent([(Key, u32); Recent::SLOTS]);
+
+impl Recent {
+    const SLOTS: usize = 128;
+    /// The place that no series has.
+    const NOWHERE: u32 = u32::MAX;
+
+    /// The only slot that a key may be in. Labels that differ little must not share it.
+    fn slot(key: Key) -> usize {
+        (key.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::SLOTS.ilog2())) as usize
+    }
+
+    fn get(&self, key: Key) -> Option<u32> {
+        let (known, at) = self.0[Self::slot(key)];
+        (known == key && at != Self::NOWHERE).then_some(at)
+    }
+
+    fn put(&mut self, key: Key, at: u32) {
+        self.0[Self::slot(key)] = (key, at);
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([(Key(0), Self::NOWHERE); Self::SLOTS])
+    }
+}
+
+impl PartialEq for Recent {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Recent {}
+
 /// The series of one family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FamilySeries {
@@ -111,6 +150,8 @@ struct FamilySeries {
     total: u64,
     #[serde(skip)]
     index: FxHashMap<Key, u32>,
+    #[serde(skip)]
+    recent: Recent,
     /// Series that were born since the last tick.
     #[serde(skip)]
     newborn: Vec<u32>,
@@ -126,6 +167,7 @@ impl FamilySeries {
             held: Vec::new(),
             total: 0,
             index: FxHashMap::default(),
+            recent: Recent::default(),
             newborn: Vec::new(),
         }
     }
@@ -133,6 +175,7 @@ impl FamilySeries {
     /// Makes what was read from a checkpoint searchable.
     fn prepare(&mut self, row: &Family) {
         self.index = self.keys.iter().copied().zip(0..).collect();
+        self.recent = Recent::default();
         // The sum is the last of a series' integers; a counter has no other.
         let sums = self.cells.chunks_exact(row.cells().max(1)).filter_map(|cells| cells.last());
         self.total = sums.fold(0, |total, &sum| total.saturating_add(sum));
@@ -235,7 +278,11 @@ impl SeriesStore {
 
     fn find(&mut self, family: FamilyId, key: Key, limit: usize) -> usize {
         let series = &mut self.families[family as usize];
+        if let Some(at) = series.recent.get(key) {
+            return at as usize;
+        }
         if let Some(&at) = series.index.get(&key) {
+            series.recent.put(key, at);
             return at as usize;
         }
         let row = family.row();

@@ -71,7 +71,8 @@ pub enum Event<'a> {
     Anomaly(Anomaly),
     /// What a running instance holds at the moment.
     #[serde(borrow)]
-    RuntimeSample(RuntimeSample<'a>),
+    // In a box, for it is by far the largest and one of the rarest: every event would be as large.
+    RuntimeSample(Box<RuntimeSample<'a>>),
     /// How late the event loop (Node.js) or the scheduler (tokio) woke a timer.
     #[serde(borrow)]
     EventLoopLag(EventLoopLag<'a>),

@@ -118,7 +118,7 @@ fn runtime_sample() -> impl Strategy<Value = Event<'static>> {
         let (resident_bytes, heap_total_bytes, heap_used_bytes, mysql_memory_bytes) = memory;
         let (redis_pool_connections, redis_consecutive_failures) = redis;
         let (connections, queues, breakers, journal) = lists;
-        Event::RuntimeSample(RuntimeSample {
+        Event::RuntimeSample(Box::new(RuntimeSample {
             t,
             app_instance,
             resident_bytes,
@@ -131,7 +131,7 @@ fn runtime_sample() -> impl Strategy<Value = Event<'static>> {
             queues,
             breakers,
             journal,
-        })
+        }))
     })
 }
 

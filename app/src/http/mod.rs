@@ -143,5 +143,5 @@ fn route_kind(route: &str) -> RouteKind {
 
 /// `GET /internal/status`: what this instance holds now, for the exporter, also while Redis is away.
 async fn status(State(app): State<Arc<App>>) -> impl IntoResponse {
-    Json(Event::RuntimeSample(app.sampler.sample()))
+    Json(Event::RuntimeSample(app.sampler.sample().into()))
 }
