@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use regex::{Regex, RegexSet};
+use regex::{Regex, RegexSet, RegexSetBuilder};
 use techsapo_shared::labels::SanitizationType;
 use unicode_normalization::UnicodeNormalization;
 
@@ -107,6 +107,10 @@ const RULES: &[Rule] = &[
     rule(Payloads, Kind::PathTraversal, Flag, &[TRAVERSAL]),
 ];
 
+/// What the automaton of all patterns may take. With less it forgets states that it needs again at once, and every prompt
+/// pays for them.
+const AUTOMATON_BYTES: usize = 16 << 20;
+
 /// What is cited rather than said: code, and short texts in quotation marks.
 const CITED: &str =
     r#"(?s)```.*?```|`[^`\n]{1,300}`|"[^"\n]{1,300}"|“[^”\n]{1,300}”|「[^」\n]{1,300}」|『[^』\n]{1,300}』"#;
@@ -165,7 +169,8 @@ impl Sanitiser {
             }
             needs.push(needed);
         }
-        Ok(Self { settings, patterns: RegexSet::new(&patterns)?, needs, cited: Regex::new(CITED)? })
+        let patterns = RegexSetBuilder::new(&patterns).dfa_size_limit(AUTOMATON_BYTES).build()?;
+        Ok(Self { settings, patterns, needs, cited: Regex::new(CITED)? })
     }
 
     /// Looks at a text.

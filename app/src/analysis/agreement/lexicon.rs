@@ -1,6 +1,10 @@
 //! Words that decide: negations, opposites, and words that take a side. Closed lists of everyday English and Japanese,
 //! spelled as folded text is; no word of any trade beyond what every manual uses.
 
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashSet;
+
 /// English words that turn what follows round.
 pub(super) const NEGATORS: &[&str] = &[
     "not", "no", "never", "neither", "nor", "none", "nothing", "nobody", "nowhere", "without", "cannot",
@@ -20,8 +24,14 @@ pub(super) const NO_NEGATIONS: &[[&str; 2]] = &[
     ["without", "worry"],
 ];
 
-/// English words without a meaning of their own: they bind, point or count.
-pub(super) const FUNCTION_WORDS: &[&str] = &[
+/// Whether an English word has no meaning of its own: it binds, points or counts.
+pub(super) fn is_function_word(word: &str) -> bool {
+    /// Every word of every answer is looked up here.
+    static WORDS: LazyLock<FxHashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.iter().copied().collect());
+    WORDS.contains(word)
+}
+
+const FUNCTION_WORDS: &[&str] = &[
     "a",
     "about",
     "all",

@@ -8,7 +8,9 @@ use std::cmp::Ordering;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::lexicon::{FUNCTION_WORDS, MODAL_NOUNS_JA, NEGATIONS_JA, NEGATORS, NO_NEGATIONS, NO_NEGATIONS_JA};
+use super::lexicon::{
+    MODAL_NOUNS_JA, NEGATIONS_JA, NEGATORS, NO_NEGATIONS, NO_NEGATIONS_JA, is_function_word,
+};
 use super::text::{is_hiragana, is_ideograph, is_katakana, is_unspaced};
 
 /// How many words with a meaning a negation reaches in English.
@@ -131,8 +133,7 @@ fn spaced(clause: &str, terms: &mut Vec<Term>) {
         } else if matches!(word.as_str(), "but" | "because" | "since" | "so" | "if" | "unless") {
             reach = 0;
         }
-        let content =
-            !FUNCTION_WORDS.contains(&word.as_str()) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let content = !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
         terms.push(Term { text: stem(word).to_owned(), negated: reach > 0 && content, content });
         reach -= usize::from(reach > 0 && content);
     }
@@ -211,8 +212,8 @@ fn unspaced(clause: &str, terms: &mut Vec<Term>) {
             }
             Kind::Hiragana => push(text, false),
             Kind::Word => words(&text).iter().for_each(|word| {
-                let content = !FUNCTION_WORDS.contains(&word.as_str())
-                    && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
+                let content =
+                    !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
                 push(stem(word).to_owned(), content);
             }),
             Kind::Other => {}

@@ -1,11 +1,10 @@
 //! Likeness of wording: ½ cosine of the sublinear term frequencies + ½ Dice's coefficient of the character trigrams.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 
 use rustc_hash::FxBuildHasher;
 
-use super::lexicon::FUNCTION_WORDS;
+use super::lexicon::is_function_word;
 use super::sentence::Sentence;
 use super::text::{is_hiragana, is_ideograph};
 
@@ -36,8 +35,8 @@ impl Wording {
         let is_asked =
             |list: &Weights, key: u64| list.binary_search_by_key(&key, |(known, _)| *known).is_ok();
         let discount = |list: &Weights, key: u64| if is_asked(list, key) { ASKED_WEIGHT } else { 1.0 };
-        let mut counts: BTreeMap<u64, (u32, f64)> = BTreeMap::new();
-        let mut count = |text: &str, weight: f64| counts.entry(hash(text)).or_insert((0, weight)).0 += 1;
+        let mut counts: Vec<(u64, (u32, f64))> = Vec::new();
+        let mut count = |text: &str, weight: f64| counts.push((hash(text), (1, weight)));
         for term in sentences.iter().flat_map(|sentence| &sentence.terms) {
             count(&term.text, if term.content { 1.0 } else { FUNCTION_WEIGHT });
             if term.content && term.text.chars().all(is_ideograph) && term.text.chars().nth(1).is_some() {
@@ -47,18 +46,17 @@ impl Wording {
         let weight = |(term, (count, kind)): (u64, (u32, f64))| {
             (term, kind * discount(&asked.terms, term) * (1.0 + f64::from(count).ln()))
         };
+        let counts = joined(counts, |(count, _), (more, _)| *count += more);
         let terms: Weights = counts.into_iter().map(weight).collect();
-        let mut trigrams: BTreeMap<u64, f64> = BTreeMap::new();
-        for sentence in folded {
-            for (gram, weight) in grams(sentence) {
-                *trigrams.entry(gram).or_insert(0.0) += weight * discount(&asked.trigrams, gram);
-            }
-        }
+        let mut trigrams = Weights::new();
+        folded.iter().for_each(|sentence| grams(sentence, &mut trigrams));
+        let mut trigrams = joined(trigrams, |weight, more| *weight += more);
+        trigrams.iter_mut().for_each(|(gram, weight)| *weight *= discount(&asked.trigrams, *gram));
         Self {
             length: terms.iter().map(|(_, weight)| weight.powi(2)).sum::<f64>().sqrt(),
             terms,
-            all_trigrams: trigrams.values().sum(),
-            trigrams: trigrams.into_iter().collect(),
+            all_trigrams: trigrams.iter().map(|(_, weight)| weight).sum(),
+            trigrams,
         }
     }
 
@@ -77,6 +75,20 @@ impl Wording {
     }
 }
 
+/// In order of the keys, each once: `add` joins a later value of a key to the first.
+fn joined<T: Copy>(mut list: Vec<(u64, T)>, add: impl Fn(&mut T, T)) -> Vec<(u64, T)> {
+    // Stable: sums of fractions must not depend on chance.
+    list.sort_by_key(|(key, _)| *key);
+    list.dedup_by(|(key, value), (first, sum)| {
+        let is_same = key == first;
+        if is_same {
+            add(sum, *value);
+        }
+        is_same
+    });
+    list
+}
+
 /// What two ordered lists have in common.
 fn common<T: Copy>(a: &[(u64, T)], b: &[(u64, T)]) -> impl Iterator<Item = (T, T)> {
     let mut rest = b;
@@ -93,17 +105,17 @@ pub(super) fn hash(text: impl Hash) -> u64 {
     FxBuildHasher.hash_one(text)
 }
 
-/// Three neighbouring characters each, with their weight; the ends of words are padded. English words without a meaning
+/// Adds three neighbouring characters each, with their weight; the ends of words are padded. English words without a meaning
 /// are left out; in Japanese, hiragana alone weighs little.
-fn grams(sentence: &str) -> Vec<(u64, f64)> {
+fn grams(sentence: &str, found: &mut Weights) {
     let mut chars = vec![' '];
     for word in sentence.split(|c: char| !c.is_alphanumeric()) {
-        if !word.is_empty() && !FUNCTION_WORDS.contains(&word) {
+        if !word.is_empty() && !is_function_word(word) {
             chars.extend(word.chars());
             chars.push(' ');
         }
     }
     let weight =
         |gram: &[char]| if gram.iter().all(|c| is_hiragana(*c) || *c == ' ') { FUNCTION_WEIGHT } else { 1.0 };
-    chars.windows(3).map(|gram| (hash(gram), weight(gram))).collect()
+    found.extend(chars.windows(3).map(|gram| (hash(gram), weight(gram))));
 }

@@ -58,11 +58,25 @@ impl Parts {
 
 /// NFKC, and full case folding.
 pub(super) fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    // Line by line, for nothing is composed across the end of one, and most lines of code and English are ASCII.
+    for line in text.split_inclusive('\n') {
+        if line.is_ascii() {
+            folded.extend(line.chars().map(|c| c.to_ascii_lowercase()));
+        } else {
+            fold_line(line, &mut folded);
+        }
+    }
+    folded
+}
+
+fn fold_line(line: &str, folded: &mut String) {
     // Folding may undo a composition, so it is composed once more.
     // NFKC makes of 1½ an eleven and a slash.
     let spaced =
-        text.chars().flat_map(|c| matches!(c, '½' | '¼' | '¾').then_some(' ').into_iter().chain([c]));
-    spaced.nfkc().default_case_fold().nfkc().map(|c| if matches!(c, '’' | '‘') { '\'' } else { c }).collect()
+        line.chars().flat_map(|c| matches!(c, '½' | '¼' | '¾').then_some(' ').into_iter().chain([c]));
+    let plain = |c| if matches!(c, '’' | '‘') { '\'' } else { c };
+    folded.extend(spaced.nfkc().default_case_fold().nfkc().map(plain));
 }
 
 /// Scripts that set no space between words: kana and Chinese characters.
@@ -144,6 +158,19 @@ mod tests {
         );
         assert_eq!(parts.sentences, ["answer", "use bold list here", "done", "full width", "ok"]);
         assert_eq!(parts.code, ["List", "let X = 1;\n"]);
+    }
+
+    #[test]
+    fn folding_is_the_same_line_by_line_and_as_a_whole() {
+        for text in ["Plain ASCII\nＷｉｄｅ\n", "ﬁne\r\nSTRASSE ß\n\n'Q'", "e\u{301}\n\u{301}x", "½ and 1½"]
+        {
+            let whole: String = {
+                let mut whole = String::new();
+                fold_line(text, &mut whole);
+                whole
+            };
+            assert_eq!(fold(text), whole, "{text:?}");
+        }
     }
 
     #[test]

@@ -43,7 +43,9 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
             at = one.end;
             join(&mut found, one, sentence);
         } else {
-            at += rest.chars().next().map_or(1, char::len_utf8);
+            // None begins within a word.
+            let word = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+            at += word.max(rest.chars().next().map_or(1, char::len_utf8));
         }
     }
     found.into_iter().map(|found| found.quantity).collect()
