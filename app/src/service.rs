@@ -20,7 +20,7 @@ use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
 use crate::guard::sanitise::Sanitiser;
-use crate::http::{App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, router};
+use crate::http::{Alerts, App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, router};
 use crate::providers::keys::KeySources;
 use crate::pseudonym::{KeyError, Pseudonyms};
 use crate::reload::{ReloadError, Reloader};
@@ -69,8 +69,8 @@ pub enum StartError {
     /// The system has no random numbers.
     #[error("no key for pseudonyms can be made")]
     Randomness(#[source] std::io::Error),
-    /// No client for the exporter can be made.
-    #[error("cannot make a client for the exporter: {0}")]
+    /// No client for the exporter or Alertmanager can be made.
+    #[error("cannot make a client for the exporter or Alertmanager: {0}")]
     Exporter(#[from] reqwest::Error),
     /// It is not clear who is to be asked.
     #[error(transparent)]
@@ -131,6 +131,7 @@ pub async fn serve(
         audited.clone(),
     );
     let exporter = ExporterClient::new(&settings.exporter.url)?;
+    let alerts = Alerts::new(settings.alertmanager.url.as_deref())?;
     let health = HealthChecks::new(
         settings.redis.clone(),
         exporter.clone(),
@@ -177,6 +178,7 @@ pub async fn serve(
         recorder,
         sampler,
         exporter,
+        alerts,
         health,
         breakers,
         keys,

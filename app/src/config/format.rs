@@ -93,6 +93,11 @@ pub const HTTP_URL: Format<String> = Format::new("an address such as http://127.
     let url = reqwest::Url::parse(text).ok()?;
     (url.scheme() == "http" && url.has_host()).then(|| text.trim_end_matches('/').to_owned())
 });
+/// Where another HTTP server is, if there is one.
+pub const OTHER_HTTP_URL: Format<Option<String>> =
+    Format::new("an address such as http://127.0.0.1:9093, or nothing", |text| {
+        if text.is_empty() { Some(None) } else { (HTTP_URL.parse)(text).map(Some) }
+    });
 /// Keys of streams.
 pub const STREAMS: Format<Vec<String>> = Format::list("one or more different stream keys", |text| {
     let keys = items(text)?;

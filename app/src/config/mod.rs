@@ -25,8 +25,8 @@ use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, COUNT, DURATION, FRACTION, HOSTS, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat,
-    MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL,
-    SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
+    MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES,
+    REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
 };
 use techsapo_redis_route::Route;
 
@@ -93,6 +93,12 @@ settings! {
     exporter: ExporterSettings {
         /// Where the exporter is.
         url: String = HTTP_URL("http://127.0.0.1:10040"),
+    }
+
+    /// Alertmanager, whose alerts the live page shows.
+    alertmanager: AlertmanagerSettings {
+        /// Where Alertmanager is; empty: the page shows no alerts.
+        url: Option<String> = OTHER_HTTP_URL(""),
     }
 
     /// API keys, made by `techsapo keys`.

@@ -2,9 +2,9 @@
 //!
 //! | routes | open to |
 //! |---|---|
-//! | `/health`, `/ping`, whatever is no route | everybody |
+//! | `/`, `/page/…`, `/health`, `/ping`, whatever is no route | everybody |
 //! | `/metrics`, `/internal/status` | this machine, and keys with the scope `monitor` |
-//! | `/api/v1/health` | this machine, and every key |
+//! | `/api/v1/health`, `/api/v1/alerts` | this machine, and every key |
 //! | the rest of `/api/v1/`, `/ws/metrics` | keys with the scope `api`; as long as no key was made and the app listens on loopback, everybody |
 //!
 //! What must hold: who is refused learns only that a valid key is needed, or that theirs does not open this; why is for
@@ -24,7 +24,7 @@ use techsapo_shared::event::{AuthAttempt, Event};
 use techsapo_shared::labels::{AnomalyType, AuthFailureReason, AuthMethod, AuthStatus};
 
 use super::error::ApiError;
-use super::{API, App, HEALTH, MONITORING, STREAMS, limits, suspicion};
+use super::{ALERTS, API, App, HEALTH, MONITORING, STREAMS, limits, suspicion};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
@@ -160,7 +160,7 @@ impl Access {
     fn of(route: &str) -> Self {
         if MONITORING.contains(&route) {
             Self::Monitoring
-        } else if route == HEALTH {
+        } else if route == HEALTH || route == ALERTS {
             Self::Health
         } else if STREAMS.contains(&route) {
             Self::Stream

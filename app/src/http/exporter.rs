@@ -1,16 +1,16 @@
 //! The exporter as the app sees it: `GET /metrics` passes its page through, and health asks whether it is there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
+use serde_json::Value;
 
 use super::App;
 use super::error::ApiError;
+use super::neighbour::Neighbour;
 
 /// Headers of a scrape that decide how the page is written.
 const ASKED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_ENCODING];
@@ -18,17 +18,10 @@ const ASKED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_ENCODING];
 const TOLD: [HeaderName; 2] = [header::CONTENT_TYPE, header::CONTENT_ENCODING];
 /// Largest page that is passed through.
 const MAX_PAGE_BYTES: usize = 64 << 20;
-/// How long the exporter may take for a page.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to say that it is there.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks the exporter, over connections that are kept.
+/// Asks the exporter.
 #[derive(Debug, Clone)]
-pub struct ExporterClient {
-    http: reqwest::Client,
-    url: String,
-}
+pub struct ExporterClient(Neighbour);
 
 impl ExporterClient {
     /// For the exporter at `url`, which does not end in a slash.
@@ -36,47 +29,22 @@ impl ExporterClient {
     /// # Errors
     /// Says why no client can be made.
     pub fn new(url: &str) -> Result<Self, reqwest::Error> {
-        // Straight to the exporter: a proxy of the environment is for the world outside.
-        let http = crate::clients::builder().no_proxy().connect_timeout(HEALTH_TIMEOUT).build()?;
-        Ok(Self { http, url: url.to_owned() })
+        Neighbour::new(url).map(Self)
     }
 
     /// Whether it says that it is healthy.
     pub(super) async fn check(&self) -> Result<(), String> {
-        self.get("/-/healthy", HEALTH_TIMEOUT, &HeaderMap::new()).await.map(drop)
+        self.0.check("/-/healthy").await
     }
 
     /// Its page of metrics, whole: half a page would read as a fall of every figure in its other half.
     async fn page(&self, asked: &HeaderMap) -> Result<(HeaderMap, Bytes), String> {
-        self.whole("/metrics", asked).await
+        self.0.whole("/metrics", some_of(&ASKED, asked), MAX_PAGE_BYTES).await
     }
 
-    /// The body of one of its pages, plainly written.
-    pub(super) async fn body(&self, path: &str) -> Result<Bytes, String> {
-        self.whole(path, &HeaderMap::new()).await.map(|(_, body)| body)
-    }
-
-    async fn whole(&self, path: &str, asked: &HeaderMap) -> Result<(HeaderMap, Bytes), String> {
-        let response =
-            axum::http::Response::<reqwest::Body>::from(self.get(path, PAGE_TIMEOUT, asked).await?);
-        let (parts, body) = response.into_parts();
-        let page = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| error.to_string())?;
-        Ok((parts.headers, page.to_bytes()))
-    }
-
-    async fn get(
-        &self,
-        path: &str,
-        timeout: Duration,
-        asked: &HeaderMap,
-    ) -> Result<reqwest::Response, String> {
-        let url = format!("{}{path}", self.url);
-        let request = self.http.get(&url).timeout(timeout).headers(some_of(&ASKED, asked));
-        let response = request.send().await.map_err(|error| innermost(&error))?;
-        match response.status() {
-            StatusCode::OK => Ok(response),
-            status => Err(format!("{url} answered {status}")),
-        }
+    /// Its key figures.
+    pub(super) async fn key_figures(&self) -> Result<Value, String> {
+        self.0.json("/live").await.map_err(|error| format!("its key figures cannot be read: {error}"))
     }
 }
 
@@ -90,13 +58,4 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Re
 
 fn some_of(names: &[HeaderName], headers: &HeaderMap) -> HeaderMap {
     names.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect()
-}
-
-/// The cause at the bottom of an error, such as "Connection refused"; what stands above only repeats the address.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

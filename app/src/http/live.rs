@@ -15,7 +15,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, interval_at};
 
@@ -191,13 +191,5 @@ async fn converse(mut socket: WebSocket, mut watcher: Watcher) {
         if sent.is_err() {
             return;
         }
-    }
-}
-
-impl ExporterClient {
-    /// Its key figures.
-    async fn key_figures(&self) -> Result<Value, String> {
-        let figures = self.body("/live").await?;
-        serde_json::from_slice(&figures).map_err(|error| format!("its key figures are not JSON: {error}"))
     }
 }

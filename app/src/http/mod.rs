@@ -4,6 +4,7 @@
 //! error has one shape) and `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
 
 mod access;
+mod alerts;
 mod body;
 mod error;
 mod exporter;
@@ -12,7 +13,9 @@ mod generate;
 mod health;
 mod limits;
 mod live;
+mod neighbour;
 mod observe;
+mod page;
 mod request_id;
 mod server;
 mod session;
@@ -30,6 +33,7 @@ use axum::{Router, middleware};
 use techsapo_shared::event::Event;
 use techsapo_shared::labels::RouteKind;
 
+pub use alerts::Alerts;
 pub use exporter::ExporterClient;
 pub use health::HealthChecks;
 pub use live::LiveFigures;
@@ -63,6 +67,8 @@ pub struct App {
     pub sampler: Sampler,
     /// Asks the exporter.
     pub exporter: ExporterClient,
+    /// Asks Alertmanager.
+    pub alerts: Alerts,
     /// Knows who is there.
     pub health: HealthChecks,
     /// Know which services are left alone.
@@ -90,11 +96,13 @@ pub struct App {
 }
 
 /// Paths that tell how things are; everything else under [`API`] does what the product is for.
-const PROBES: [&str; 5] = ["/health", HEALTH, "/ping", MONITORING[0], MONITORING[1]];
+const PROBES: [&str; 6] = ["/health", HEALTH, ALERTS, "/ping", MONITORING[0], MONITORING[1]];
 /// Paths that tell what is measured.
 const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
 /// Tells how every service is.
 const HEALTH: &str = "/api/v1/health";
+/// Tells which alerts fire.
+const ALERTS: &str = "/api/v1/alerts";
 /// Paths whose responses last as long as the caller likes.
 const STREAMS: [&str; 3] = ["/api/v1/metrics/stream", "/api/v1/wall-bounce/analyze", SOCKET];
 /// The live figures by WebSocket.
@@ -109,6 +117,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/generate", post(generate::generate))
         .route(HEALTH, get(health::detail))
+        .route(ALERTS, get(alerts::list))
         .route("/api/v1/session", post(session::begin).delete(session::end))
         .route("/api/v1/wall-bounce/analyze", get(wall_bounce::events))
         .route("/api/v1/metrics/stream", get(live::events))
@@ -117,6 +126,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/ping", get(async || "pong"))
         .route("/metrics", get(exporter::metrics))
         .route("/internal/status", get(status))
+        .merge(page::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_rate))

@@ -1,0 +1,146 @@
+// A question, and what is told of it while it is answered (`GET /api/v1/wall-bounce/analyze`, server-sent events).
+
+import { at, make, prose, tell, tile } from "./dom.js";
+import { onLanguage, percent, plain, seconds, usd, words } from "./words.js";
+
+/** What is known of the question: who was asked, the calls as they end, the answer or what went wrong. */
+let shown = null;
+let source = null;
+
+/** Lets the form ask. `needKey` is called where a key is needed. */
+export function start(needKey) {
+  at("ask-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask(needKey);
+  });
+  at("question").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("ask-form").requestSubmit();
+  });
+  at("stop").addEventListener("click", () => end({ phase: "stopped" }));
+  onLanguage(draw);
+}
+
+function ask(needKey) {
+  source?.close();
+  const query = at("question").value.trim();
+  if (query === "") return;
+  const parameters = new URLSearchParams({ query, task_type: at("tier").value, mode: at("mode").value });
+  shown = { phase: "asked", asked: [], calls: [] };
+  const mine = new EventSource(`/api/v1/wall-bounce/analyze?${parameters}`);
+  source = mine;
+  const on = (name, take) => mine.addEventListener(name, (event) => {
+    // An event of the connection itself bears no data.
+    if (source === mine && event.data) take(JSON.parse(event.data));
+  });
+  on("thinking", (told) => step({ asked: told.asked }));
+  on("provider_response", (told) => step({ calls: [...shown.calls, { ...told.call, text: told.response }] }));
+  on("final_answer", (told) => end({ phase: "answered", answer: told.answer }));
+  on("error", (told) => end({ phase: "failed", problem: told.error.message }));
+  mine.onerror = (event) => {
+    if (source !== mine || event.data) return;
+    // A browser would connect anew, and so ask (and pay) again.
+    end({ phase: "broken" });
+    why(parameters).then((problem) => {
+      if (problem?.status === 401) needKey();
+      if (problem && shown?.phase === "broken") end({ phase: "failed", problem: problem.message });
+    });
+  };
+  draw();
+}
+
+/** Why a question was refused: a browser does not show that of an event stream. An empty one costs nothing and meets the same
+    guards. */
+async function why(parameters) {
+  try {
+    const probe = new URLSearchParams(parameters);
+    probe.set("query", "");
+    const response = await fetch(`/api/v1/wall-bounce/analyze?${probe}`);
+    if (![401, 403, 429, 503].includes(response.status)) return null;
+    return { status: response.status, message: (await response.json()).error.message };
+  } catch {
+    return null;
+  }
+}
+
+function step(more) {
+  shown = { ...shown, ...more };
+  draw();
+}
+
+function end(more) {
+  source?.close();
+  source = null;
+  step(more);
+  if (more.phase === "answered") at("answer").focus({ preventScroll: true });
+}
+
+/** Puts all that is known on the page. */
+function draw() {
+  const running = shown?.phase === "asked";
+  at("ask").disabled = running;
+  at("stop").hidden = !running;
+  at("progress").textContent = progress();
+  tell(at("ask-error"), shown?.phase === "failed" ? shown.problem : shown?.phase === "broken" ? words().broken : null);
+  const answer = shown?.answer;
+  at("votes").replaceChildren(...votes());
+  at("answer").hidden = answer == null;
+  if (answer == null) return;
+  const analysis = answer.wall_bounce_analysis;
+  tell(at("notice"), answer.notice);
+  at("verdict").replaceChildren(
+    tile(words().confidence, percent(answer.confidence)),
+    tile(words().consensus, percent(analysis.consensus)),
+    tile(words().cost, usd(analysis.total_cost)),
+    tile(words().time, seconds(analysis.processing_time_ms / 1000)),
+  );
+  at("text").replaceChildren(...prose(answer.response));
+  at("reasoning").textContent = answer.reasoning;
+}
+
+function progress() {
+  switch (shown?.phase) {
+    case "asked":
+      return shown.calls.length === 0
+        ? words().thinking(shown.asked.join(", ") || "…")
+        : words().heard(shown.calls.length, Math.max(shown.asked.length, shown.calls.length));
+    case "answered":
+      return words().done;
+    case "stopped":
+      return words().stopped;
+    default:
+      return "";
+  }
+}
+
+function votes() {
+  if (shown == null) return [];
+  // The final votes know the agreement, the calls as they came know their text.
+  const votes = shown.answer?.wall_bounce_analysis.llm_votes;
+  const texts = new Map(shown.calls.map((call) => [call.provider, call.text]));
+  const best = shown.answer?.response;
+  const calls = votes ? votes.map((vote) => ({ ...vote, text: texts.get(vote.provider) })) : shown.calls;
+  const missing = shown.phase === "asked" ? shown.asked.filter((name) => !texts.has(name)) : [];
+  return [
+    ...calls.map((call) => vote(call, call.text != null && call.text === best)),
+    ...missing.map((name) => make("li", { class: "waiting" }, make("strong", { text: name }), words().waiting)),
+  ];
+}
+
+function vote(call, chosen) {
+  const status = chosen ? words().chosen : call.status;
+  const state = call.status === "success" ? "good" : "bad";
+  const figures = [seconds(call.duration_ms / 1000), usd(call.cost), `${plain(call.input_tokens + call.output_tokens)} tokens`];
+  if (call.agreement_score != null) figures.unshift(`${words().agreement} ${percent(call.agreement_score)}`);
+  const item = make(
+    "li",
+    { class: chosen ? "chosen" : null },
+    make("strong", {}, make("span", { text: call.provider }), make("span", { text: status, state })),
+    make("div", { text: call.model }),
+    make("p", { class: "figures-of-call", text: figures.join(" · ") }),
+  );
+  if (call.error) item.append(make("p", { class: "problem", text: call.error.message }));
+  if (call.text != null) {
+    item.append(make("details", {}, make("summary", { text: words().showAnswer }), make("div", { class: "text" }, ...prose(call.text))));
+  }
+  return item;
+}
