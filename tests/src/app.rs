@@ -157,7 +157,13 @@ impl App {
         self.process = self.setup.process(self.port);
     }
 
-    /// The same, and waits until it answers.
+    /// Kills it and starts it again with another setting: `restart_with("TECHSAPO_SIMULATED_FAILURE_RATE", "1")`.
+    pub fn restart_with(&mut self, variable: &str, value: &str) {
+        self.setup.environment.insert(variable.to_owned(), value.to_owned());
+        self.restart();
+    }
+
+    /// Starts it again as it was started before, and waits until it answers.
     pub fn restart(&mut self) {
         self.spawn_again();
         self.wait_healthy();

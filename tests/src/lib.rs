@@ -3,6 +3,7 @@
 //!
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
+//! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
@@ -12,6 +13,7 @@
 //! The binaries under test are those of `TECHSAPO_BIN_DIR`; without it they are built once per test process.
 #![allow(clippy::unwrap_used)] // What goes wrong in a harness fails the test, and that is what a panic does.
 
+mod alertmanager;
 pub mod app;
 pub mod binaries;
 pub mod chaos;
@@ -30,8 +32,10 @@ mod redis_cluster;
 mod redis_server;
 pub mod repository;
 mod sentinels;
+pub mod sink;
 pub mod wait;
 
+pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
@@ -39,7 +43,7 @@ pub use mariadb::MariaDb;
 pub use ports::free_port;
 pub use process::Process;
 pub use producer::Producer;
-pub use prometheus::{Prometheus, check_metrics};
+pub use prometheus::{Later, Prometheus, check_metrics};
 pub use proxy::Proxy;
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;

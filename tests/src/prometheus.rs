@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -43,13 +45,22 @@ impl Prometheus {
     }
 
     fn with_job(job: &str) -> Self {
-        let (port, folder) = (free_port(), TempDir::new().unwrap());
         let config =
             format!("global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\nscrape_configs:\n{job}");
+        Self::configured(Path::new("prometheus"), free_port(), &config, &[])
+    }
+
+    /// Starts `program` (a Prometheus of any version) on `port` with this configuration and further `options`, and waits
+    /// until it is ready. Rule files that it names by a relative path are looked for in a folder of its own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn configured(program: &Path, port: u16, config: &str, options: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
-        let mut command = Command::new("prometheus");
+        let mut command = Command::new(program);
         command.current_dir(folder.path()).args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"]);
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).args(options);
         let mut process = Process::start("prometheus", folder.path(), &mut command);
         wait::until_true("Prometheus is ready", || {
             process.assert_alive();
@@ -58,12 +69,25 @@ impl Prometheus {
         Self { port, _process: process, _folder: folder }
     }
 
+    /// The address of one of its paths.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// What its API answers at `path`, such as `/api/v1/rules`: the part called `data`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn api(&self, path: &str) -> serde_json::Value {
+        get(&self.url(path)).unwrap().json()["data"].take()
+    }
+
     /// The result of an instant query: each element's labels and value.
     ///
     /// # Panics
     /// When the query is wrong.
     pub fn query(&self, query: &str) -> Vec<(BTreeMap<String, String>, f64)> {
-        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
+        let url = self.url("/api/v1/query");
         let answer = send(client().get(url).query(&[("query", query)])).unwrap().json();
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         let elements = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
@@ -89,6 +113,34 @@ impl Prometheus {
     /// Waits until a query has this value.
     pub fn wait_value(&self, query: &str, value: f64) {
         wait::until_true(&format!("{query} is {value}"), || self.value(query) == Some(value));
+    }
+}
+
+/// A later Prometheus than the one that is installed: the first major version after it, unpacked from Debian's packages.
+#[derive(Debug)]
+pub struct Later(PathBuf);
+
+impl Later {
+    /// The one of this machine. Fetched once, into the build's folder, by `scripts/later-prometheus.sh`.
+    ///
+    /// # Panics
+    /// When it cannot be had; what the script says tells why.
+    pub fn get() -> &'static Self {
+        static LATER: OnceLock<Later> = OnceLock::new();
+        LATER.get_or_init(|| {
+            let script = repository::root().join("scripts/later-prometheus.sh");
+            let output = Command::new(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
+            assert!(
+                output.status.success(),
+                "there is no later Prometheus to test with; the reason stands above"
+            );
+            Self(String::from_utf8(output.stdout).unwrap().trim().into())
+        })
+    }
+
+    /// One of its programs: `prometheus` or `promtool`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 

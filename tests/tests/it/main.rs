@@ -12,6 +12,7 @@ mod metrics;
 mod outages;
 mod pipeline;
 mod replicas;
+mod rules;
 mod start_script;
 mod status;
 mod store;

@@ -1,0 +1,18 @@
+//! What Prometheus records and alerts on, who is told of it, and what they are told to do.
+//!
+//! * `book`: the rules, as Prometheus' files say them.
+//! * `names`: every metric and label that a rule or a runbook names exists.
+//! * `units`: each alert has its five kinds of unit tests, and they pass on Prometheus 2 and on 3.
+//! * `routes`: each alert reaches whom it should.
+//! * `runbooks`: each alert has a page that says what to do.
+//! * `versions`: the whole configuration on both versions at once, up to the long-term store.
+//! * `notified`: faults of a real app, up to the notifications, and their end.
+
+mod book;
+mod names;
+mod notified;
+mod promql;
+mod routes;
+mod runbooks;
+mod units;
+mod versions;
