@@ -4,7 +4,9 @@
 //! error has one shape) and `observe` (a response is a fact, recorded before its last byte leaves). `server` owns the connections.
 
 mod access;
+mod analyse;
 mod body;
+mod cache;
 mod error;
 mod exporter;
 mod form;
@@ -45,6 +47,7 @@ use crate::guard::sanitise::Sanitiser;
 use crate::pseudonym::Pseudonyms;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
+use crate::store::answers::Answers;
 use crate::store::audit::AuditStatus;
 use crate::telemetry::Recorder;
 use error::ApiError;
@@ -55,6 +58,8 @@ pub struct App {
     pub settings: Settings,
     /// Makes analyses.
     pub analyzer: Analyzer,
+    /// Knows what was answered before.
+    pub answers: Answers,
     /// Decides how many analyses run at once.
     pub admission: Arc<Admission>,
     /// Takes facts.
