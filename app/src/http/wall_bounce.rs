@@ -51,13 +51,13 @@ pub(super) async fn events(
         let watcher = tell.clone();
         let session_id = ready.session_id.clone();
         let watch = Box::new(move |call: &Call| {
-            let _ = watcher.send(("provider_response", provider_response(call, CallView::of(call))));
+            let _ = watcher.send(("provider_response", provider_response(call, &CallView::of(call))));
         });
         let analysed = analyze(&app, ready, watch).await;
         let answered = analysed.and_then(|answered| {
             let answer = json!(answer(&answered, &session_id, &request_id)?);
             for call in answered.found().iter().flat_map(|found| &found.report.calls) {
-                let mut told = provider_response(call, CallView::of(call).unused());
+                let mut told = provider_response(call, &CallView::of(call).unused());
                 told["cached"] = json!(true);
                 let _ = tell.send(("provider_response", told));
             }
@@ -101,7 +101,7 @@ fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
 }
 
 /// A call that has ended, with what was answered.
-fn provider_response(call: &Call, view: CallView<'_>) -> Value {
+fn provider_response(call: &Call, view: &CallView<'_>) -> Value {
     let text = call.result.as_ref().ok().map(|completion| completion.text.as_str());
     json!({"type": "provider_response", "call": view, "response": text})
 }

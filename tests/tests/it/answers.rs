@@ -10,7 +10,10 @@ use techsapo_tests::{App, AppSetup, Exporter, Generated, MariaDb, RedisServer, w
 const KEYS: &str = "techsapo:{app}:answer:*";
 
 fn caching(events: &RedisServer, store: &RedisServer) -> AppSetup {
-    App::of(events).set("TECHSAPO_STORE_REDIS_URL", &store.url()).set("TECHSAPO_CACHE_ENABLED", "true")
+    App::of(events)
+        .set("TECHSAPO_STORE_REDIS_URL", &store.url())
+        .set("TECHSAPO_CACHE_ENABLED", "true")
+        .set("TECHSAPO_SIMULATED_DISAGREEMENT", "0")
 }
 
 fn connected(setup: AppSetup) -> App {
@@ -132,7 +135,7 @@ fn a_redis_that_goes_hangs_and_comes_back_under_load_fails_no_request() {
             });
         }
         let some_more = || {
-            let until = answered.load(Ordering::Relaxed) + 60;
+            let until = answered.load(Ordering::Relaxed) + 30;
             wait::until_true("answers keep coming", || answered.load(Ordering::Relaxed) >= until);
         };
         some_more();
@@ -184,6 +187,7 @@ fn metrics_and_audit_know_an_answer_that_was_given_again() {
     page.counter("techsapo_wallbounce_requests_total")
         .with("provider", provider)
         .with("status", "success")
+        .with("task_type", "basic")
         .is(5.0);
     page.observations("techsapo_wallbounce_consensus_confidence").is(1.0);
     page.observations("techsapo_llm_agreement_score")
