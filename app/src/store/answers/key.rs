@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::digest::{self, SHA256};
 use techsapo_shared::labels::ClosedLabel as _;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -22,14 +22,14 @@ const VERSION: u32 = 1;
 
 /// The hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct Key([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl Key {
     /// The key of a question as it will be put, for this reader.
     pub(super) fn of(plan: &Plan, scope: CacheScope, reader: &Reader) -> Self {
         // Spelled out, so that a new field is thought of here.
         let Question { prompt, task_type, mode, models: _ } = plan.question();
-        let mut parts = Parts(Sha256::new());
+        let mut parts = Parts(digest::Context::new(&SHA256));
         parts.add(&VERSION.to_le_bytes());
         let Reader { key, user } = reader;
         let (key, user) = match scope {
@@ -57,7 +57,7 @@ impl Key {
             choice.models.iter().for_each(|model| parts.add(model.as_bytes()));
         }
         parts.add(normalise(prompt).as_bytes());
-        Self(parts.0.finalize().into())
+        parts.key()
     }
 
     /// The key in Redis.
@@ -73,15 +73,23 @@ impl Key {
     /// A key of no question.
     #[cfg(test)]
     pub(super) fn numbered(number: usize) -> Self {
-        Self(Sha256::digest((number as u64).to_le_bytes()).into())
+        let mut parts = Parts(digest::Context::new(&SHA256));
+        parts.add(&(number as u64).to_le_bytes());
+        parts.key()
     }
 }
 
-struct Parts(Sha256);
+struct Parts(digest::Context);
 
 impl Parts {
+    fn key(self) -> Key {
+        let mut key = [0; digest::SHA256_OUTPUT_LEN];
+        key.copy_from_slice(self.0.finish().as_ref());
+        Key(key)
+    }
+
     fn add(&mut self, part: &[u8]) {
-        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(&(part.len() as u64).to_le_bytes());
         self.0.update(part);
     }
 }
