@@ -10,6 +10,7 @@ use techsapo_shared::labels::{AnswerSource, ClosedLabel, Service, Severity};
 use crate::analysis::{Call, CallError, Mode, Report};
 use crate::clock::micros;
 use crate::providers::Completion;
+use crate::store::answers::Found;
 use crate::telemetry::Recorder;
 
 /// Another model served than was asked for.
@@ -64,6 +65,26 @@ pub fn record_analysis(recorder: &Recorder, report: &Report, audit: Option<&Aske
         }
     }
     recorder.record(&Event::Analysis(analysis(report, audit)));
+}
+
+/// Records that an analysis was made before, and that its answer was given again: one event for the whole. No call was made
+/// and nothing spent.
+pub fn record_again(recorder: &Recorder, found: &Found, audit: Option<&Asker>) {
+    if !recorder.is_on() {
+        return;
+    }
+    let note = |asker: &Asker| {
+        let then = note(&found.report, asker);
+        Box::new(AuditNote { cost_nanousd: 0, calls: Vec::new(), ..then })
+    };
+    recorder.record(&Event::Analysis(Analysis {
+        t: found.found_ms,
+        duration_us: micros(found.took),
+        cached: true,
+        agreements: Vec::new(),
+        audit: audit.map(note),
+        ..analysis(&found.report, None)
+    }));
 }
 
 /// Tells the log of models that nobody asked for, and of those without a price.

@@ -27,6 +27,7 @@ use crate::reload::{ReloadError, Reloader};
 use crate::roster::{Assembled, Sources};
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
+use crate::store::answers::Answers;
 use crate::store::audit::{self, Audit, AuditError, AuditSettings};
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
@@ -118,6 +119,7 @@ pub async fn serve(
     let breakers = Breakers::new(&instance, recorder.clone());
     let route = settings.store.redis_url.as_ref().unwrap_or(&settings.redis.url).clone();
     let redis = Redis::new(route, settings.store.timeout, recorder.clone(), &breakers);
+    let answers = Answers::new(&settings.cache, redis.clone(), recorder.clone());
     let pseudonyms = pseudonyms(&settings)?;
     let audit = start_audit(&settings, &recorder, &breakers)?;
     let audited = audit.as_ref().map(Audit::status);
@@ -174,6 +176,7 @@ pub async fn serve(
     let app = Arc::new(App {
         settings,
         analyzer,
+        answers,
         admission: Arc::clone(&admission),
         recorder,
         sampler,

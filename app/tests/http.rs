@@ -5,6 +5,8 @@
 
 #[path = "http/access.rs"]
 mod access;
+#[path = "http/cache.rs"]
+mod cache;
 #[path = "http/live.rs"]
 mod live;
 mod support;

@@ -83,7 +83,7 @@ pub struct Generated(pub Value);
 
 impl App {
     /// An app that ships its events to `redis`, to be started. Its providers are the simulated ones: quick, and
-    /// without failures; and nobody is limited.
+    /// without failures; nobody is limited, and no answer is given again.
     pub fn of(redis: &RedisServer) -> AppSetup {
         let folder = TempDir::new().unwrap();
         let journal = folder.path().join(JOURNAL);
@@ -91,6 +91,7 @@ impl App {
             .set("TECHSAPO_REDIS_URL", &redis.url())
             .journal(&journal)
             .set("TECHSAPO_LIMITS_BASIC_PER_MINUTE", "1000000")
+            .set("TECHSAPO_CACHE_ENABLED", "false")
             .set("TECHSAPO_SIMULATED_LATENCY", "5ms")
             .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "2ms")
     }

@@ -109,10 +109,43 @@ pub struct Plan {
     spares: Vec<Target>,
 }
 
+/// One who will be asked, as far as it decides the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Who it is.
+    pub provider: Name,
+    /// The model that is asked for; or all of them, where the choice is the provider's.
+    pub models: Vec<String>,
+    /// What else its answers depend on.
+    pub variant: String,
+}
+
 impl Plan {
+    /// The question.
+    pub fn question(&self) -> &Question {
+        &self.question
+    }
+
     /// Who is asked, as long as nobody fails.
     pub fn asked(&self) -> Vec<Name> {
         self.asked.iter().map(|target| target.provider.name()).collect()
+    }
+
+    /// The same in detail, in the order of asking.
+    pub fn choices(&self) -> impl Iterator<Item = Choice> {
+        self.asked.iter().map(|Target { provider, model }| Choice {
+            provider: provider.name(),
+            models: model.clone().map_or_else(|| provider.models().to_vec(), |model| vec![model]),
+            variant: provider.variant(),
+        })
+    }
+
+    /// The report of an analysis that was made before, when the same question, put to the same providers, brought these
+    /// calls.
+    pub fn recall(&self, calls: Vec<Call>, ended_ms: u64, duration: Duration) -> Report {
+        let (verdict, outcome) = judge(&self.question.prompt, self.needed, &calls, Failure::NotEnoughAnswers);
+        let Question { task_type, mode, .. } = self.question;
+        Report { task_type, mode, needed: self.needed, calls, verdict, outcome, ended_ms, duration }
     }
 }
 
@@ -241,6 +274,11 @@ impl Report {
         self.calls.iter().filter(|call| call.result.is_ok())
     }
 
+    /// Whether it has an answer and nothing is missing from it: every call brought one.
+    pub fn is_complete(&self) -> bool {
+        self.outcome.is_ok() && self.calls.iter().all(|call| call.result.is_ok())
+    }
+
     /// The call whose answer is returned, with that answer.
     pub fn chosen(&self) -> Option<(&Call, &Completion)> {
         let call = self.calls.get(self.outcome.ok()?)?;
@@ -348,13 +386,9 @@ impl Analyzer {
             Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, watch).await,
             Mode::Sequential { .. } => fanout::sequential(&question, &asked, &spares, clock, watch).await,
         };
-        let verdict = Verdict::of(&question.prompt, &calls);
-        let answered = calls.iter().filter(|call| call.result.is_ok()).count();
-        let outcome = match verdict.chosen {
-            Some(chosen) if answered >= needed => Ok(chosen),
-            _ if clock.left().is_zero() => Err(Failure::DeadlineExceeded),
-            _ => Err(Failure::NotEnoughAnswers),
-        };
+        let in_vain =
+            if clock.left().is_zero() { Failure::DeadlineExceeded } else { Failure::NotEnoughAnswers };
+        let (verdict, outcome) = judge(&question.prompt, needed, &calls, in_vain);
         Report {
             task_type: question.task_type,
             mode: question.mode,
@@ -366,6 +400,13 @@ impl Analyzer {
             duration: started.elapsed(),
         }
     }
+}
+
+/// What the answers say together, and which one is returned; `in_vain` where there are too few of them.
+fn judge(prompt: &str, needed: usize, calls: &[Call], in_vain: Failure) -> (Verdict, Result<usize, Failure>) {
+    let verdict = Verdict::of(prompt, calls);
+    let outcome = verdict.chosen.filter(|_| verdict.answered >= needed).ok_or(in_vain);
+    (verdict, outcome)
 }
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ impl Provider for Fake {
         &self.models
     }
 
+    fn variant(&self) -> String {
+        String::new()
+    }
+
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,

@@ -56,6 +56,17 @@ pub enum SimulatedMix {
     Never,
 }
 
+/// To whom an answer is given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheScope {
+    /// The same user of the same API key.
+    User,
+    /// The same API key; whoever is anonymous is one.
+    Caller,
+    /// Whoever asks the same.
+    Everyone,
+}
+
 /// An address to listen on.
 pub const ADDRESS: Format<SocketAddr> =
     Format::new("an IP address and a port, such as 127.0.0.1:4000", |text| {
@@ -161,6 +172,13 @@ pub const STRICTNESS: Format<Strictness> = Format::new("off, flag or on", |text|
     "off" => Some(Strictness::Off),
     "flag" => Some(Strictness::Flag),
     "on" => Some(Strictness::On),
+    _ => None,
+});
+/// How far cached answers are shared.
+pub const CACHE_SCOPE: Format<CacheScope> = Format::new("user, caller or everyone", |text| match text {
+    "user" => Some(CacheScope::User),
+    "caller" => Some(CacheScope::Caller),
+    "everyone" => Some(CacheScope::Everyone),
     _ => None,
 });
 /// A log level.

@@ -24,9 +24,7 @@ use crate::guard::host::Host;
 use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
-    ADDRESS, BYTES, COUNT, DURATION, FRACTION, HOSTS, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat,
-    MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES,
-    REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
+    ADDRESS, BYTES, CACHE_SCOPE, COUNT, CacheScope, DURATION, FRACTION, HOSTS, HTTP_URL, INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIMEOUT, USD,
 };
 use techsapo_redis_route::Route;
 
@@ -49,7 +47,7 @@ settings! {
         streams: Vec<String> = STREAMS("techsapo:events"),
     }
 
-    /// What instances of the app share: counts for limits.
+    /// What instances of the app share: counts for limits, cached answers.
     store: StoreSettings {
         /// Where the Redis for it is; empty: the one that carries events. Requests are answered also while it is away.
         redis_url: Option<Route> = OTHER_REDIS_URL(""),
@@ -175,6 +173,24 @@ settings! {
         provider_timeout: Duration = TIMEOUT("30s"),
     }
 
+    /// Answers that are given again instead of asking anew. They stand in clear where they are kept: see docs/answers.md.
+    cache: CacheSettings {
+        /// Off, every question is put to the providers.
+        enabled: bool = SWITCH("true"),
+        /// How long an answer is given again.
+        ttl: Duration = TIMEOUT("1h"),
+        /// To whom: the same user of the same API key (user), the same key (caller) or whoever asks the same (everyone).
+        scope: CacheScope = CACHE_SCOPE("caller"),
+        /// Least confidence of an answer that is kept.
+        min_confidence: u32 = FRACTION("0.7"),
+        /// Largest answer that is kept.
+        answer_bytes: u64 = BYTES("256KiB"),
+        /// Room for answers in this process.
+        memory_bytes: u64 = BYTES("32MiB"),
+        /// Keep them also in the store's Redis, for all instances and later runs.
+        redis: bool = SWITCH("true"),
+    }
+
     /// Who is asked. Keys come from the environment alone: see docs/providers.md.
     providers: ProvidersSettings {
         /// File of vendors, models and prices; empty: config/providers.toml if it exists, else what is built in. Changes of it take effect at once.
@@ -259,6 +275,10 @@ impl Settings {
         if self.analysis.provider_timeout > self.analysis.deadline {
             let most = self.analysis.deadline;
             found.push(("analysis.provider_timeout", format!("at most analysis.deadline ({most:?})")));
+        }
+        if self.cache.answer_bytes > self.cache.memory_bytes {
+            let most = self.cache.memory_bytes;
+            found.push(("cache.answer_bytes", format!("at most cache.memory_bytes ({most})")));
         }
         if self.mysql.url.is_some() && !self.telemetry.enabled {
             let expected =

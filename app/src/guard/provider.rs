@@ -44,6 +44,10 @@ impl Provider for Guarded {
         self.provider.models()
     }
 
+    fn variant(&self) -> String {
+        self.provider.variant()
+    }
+
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,

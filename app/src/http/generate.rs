@@ -6,25 +6,24 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Json, Response};
-use techsapo_shared::labels::{ClosedLabel, TaskType};
+use techsapo_shared::labels::TaskType;
 
 use super::App;
-use super::body;
+use super::analyse::{Answered, analyze};
 use super::error::ApiError;
 use super::form::Form;
 use super::request_id::RequestId;
 use super::suspicion::record_findings;
-use super::wire::{CallView, GenerateResponse, score};
-use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report, Watch};
-use crate::clock;
+use super::wire::{CallView, GenerateResponse};
+use super::{body, cache};
+use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
 use crate::config::LimitSettings;
-use crate::facts::{Asker, record_analysis};
+use crate::facts::Asker;
 use crate::guard::caller::Caller;
+use crate::store::answers::{Reader, Wish};
 
 /// Most models that one question can name.
 const MAX_MODELS: usize = 8;
-/// Below this, an answer's quality deserves a person's look.
-const QUALITY_THRESHOLD_PPM: u32 = 700_000;
 
 /// The handler.
 pub(super) async fn generate(
@@ -34,18 +33,22 @@ pub(super) async fn generate(
     request: Request,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
+    let wish = cache::wish_of_headers(request.headers());
     let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
+    let asked = Asked { wish: asked.wish.and(wish), ..asked };
     let ready = Ready::check(&app, &caller, &request_id, asked)?;
     let session_id = ready.session_id.clone();
-    let report = analyze(&app, ready, Box::new(|_| ())).await?;
-    Ok(Json(answer(&report, &session_id, &request_id)?).into_response())
+    let answered = analyze(&app, ready, Box::new(|_| ())).await?;
+    Ok(Json(answer(&answered, &session_id, &request_id)?).into_response())
 }
 
 /// An analysis that may begin.
 pub(super) struct Ready {
     pub(super) plan: Plan,
     pub(super) session_id: String,
-    asker: Asker,
+    pub(super) asker: Asker,
+    pub(super) reader: Reader,
+    pub(super) wish: Wish,
 }
 
 impl Ready {
@@ -64,25 +67,26 @@ impl Ready {
         let asker = Asker {
             request_id: Arc::clone(request_id),
             caller: caller.name().to_owned(),
-            user: asked.user_id.map(|id| app.pseudonyms.user(&id)),
+            user: asked.user_id.as_deref().map(|id| app.pseudonyms.user(id)),
             session_id: app.pseudonyms.session(&session_id),
             prompt_bytes: asked.question.prompt.len(),
             prompt_hash: app.pseudonyms.prompt(&asked.question.prompt),
         };
+        let reader = Reader { key: caller.key().map(|key| key.id.clone()), user: asked.user_id };
         let plan = app.analyzer.plan(asked.question)?;
-        Ok(Self { plan, session_id, asker })
+        Ok(Self { plan, session_id, asker, reader, wish: asked.wish })
     }
 }
 
 /// What the caller is told of an analysis.
 pub(super) fn answer<'a>(
-    report: &'a Report,
+    answered: &'a Answered,
     session_id: &'a str,
     request_id: &'a str,
 ) -> Result<GenerateResponse<'a>, ApiError> {
-    match report.outcome {
-        Ok(_) => Ok(GenerateResponse::new(report, session_id, request_id)),
-        Err(failure) => Err(refusal(report, failure)),
+    match answered.report().outcome {
+        Ok(_) => Ok(GenerateResponse::new(answered, session_id, request_id)),
+        Err(failure) => Err(refusal(answered.report(), failure)),
     }
 }
 
@@ -102,29 +106,6 @@ fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
     })
 }
 
-/// Runs an analysis to its end and states what happened, whether or not its caller is still there: the calls were
-/// made, and they cost.
-pub(super) async fn analyze(
-    app: &Arc<App>,
-    Ready { plan, asker, .. }: Ready,
-    watch: Box<Watch>,
-) -> Result<Report, ApiError> {
-    let patience = app.settings.analysis.deadline;
-    let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
-    let app = Arc::clone(app);
-    let work = tokio::spawn(async move {
-        let report = app.analyzer.analyze(plan, &*watch).await;
-        record_analysis(&app.recorder, &report, app.audit.is_some().then_some(&asker));
-        log(&report, &asker.request_id, &asker.caller, asker.user.as_deref());
-        drop(slot);
-        report
-    });
-    work.await.map_err(|error| {
-        tracing::error!(reason = %error, "An analysis broke off");
-        ApiError::internal()
-    })
-}
-
 /// Why there is no answer, with every call.
 fn refusal(report: &Report, failure: Failure) -> ApiError {
     let answered = report.answered().count();
@@ -140,50 +121,12 @@ fn refusal(report: &Report, failure: Failure) -> ApiError {
     }
 }
 
-fn log(report: &Report, request_id: &str, caller: &str, user: Option<&str>) {
-    let providers: Vec<_> = report.calls.iter().map(|call| call.provider.as_str()).collect();
-    let providers = providers.join(",");
-    let (confidence, consensus) =
-        (report.verdict.confidence_ppm.map(score), report.verdict.consensus_ppm.map(score));
-    let time = clock::micros(report.duration) / 1_000;
-    let cost = super::wire::usd(report.total_cost_nanousd());
-    let (task, status) = (report.task_type.as_str(), report.status().as_str());
-    if report.outcome.is_err() {
-        tracing::error!(
-            requestId = request_id,
-            caller,
-            userId = user,
-            taskType = task,
-            providers,
-            status,
-            processingTime = time,
-            cost,
-            "Wall-bounce analysis failed: not enough providers answered"
-        );
-        return;
-    }
-    tracing::info!(
-        requestId = request_id,
-        caller,
-        userId = user,
-        taskType = task,
-        providers,
-        confidence,
-        consensus,
-        processingTime = time,
-        cost,
-        "Wall-bounce analysis completed"
-    );
-    if report.verdict.confidence_ppm.is_some_and(|confidence| confidence < QUALITY_THRESHOLD_PPM) {
-        tracing::warn!(requestId = request_id, confidence, "Quality below threshold");
-    }
-}
-
 /// A request as it came, found right.
 pub(super) struct Asked {
     question: Question,
     user_id: Option<String>,
     session_id: Option<String>,
+    wish: Wish,
 }
 
 impl Asked {
@@ -203,12 +146,13 @@ impl Asked {
         };
         let models = form.texts("models", MAX_MODELS);
         let (user_id, session_id) = (form.name("user_id"), form.name("session_id"));
+        let wish = cache::wish_of_field(&mut form);
         form.finish()?;
         // Nothing is missing when nothing was found wrong.
         let (Some(prompt), Some(task_type)) = (prompt, task_type) else { return Err(ApiError::internal()) };
         if prompt.len() as u64 > limits.prompt_bytes {
             return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
         }
-        Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id })
+        Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id, wish })
     }
 }

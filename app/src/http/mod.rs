@@ -5,7 +5,9 @@
 
 mod access;
 mod alerts;
+mod analyse;
 mod body;
+mod cache;
 mod error;
 mod exporter;
 mod form;
@@ -49,6 +51,7 @@ use crate::guard::sanitise::Sanitiser;
 use crate::pseudonym::Pseudonyms;
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
+use crate::store::answers::Answers;
 use crate::store::audit::AuditStatus;
 use crate::telemetry::Recorder;
 use error::ApiError;
@@ -59,6 +62,8 @@ pub struct App {
     pub settings: Settings,
     /// Makes analyses.
     pub analyzer: Analyzer,
+    /// Knows what was answered before.
+    pub answers: Answers,
     /// Decides how many analyses run at once.
     pub admission: Arc<Admission>,
     /// Takes facts.

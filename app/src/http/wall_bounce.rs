@@ -1,9 +1,13 @@
 //! `GET /api/v1/wall-bounce/analyze`: the same analysis as `generate`, told as it happens (server-sent events).
 //!
 //! Parameters: `query` (the prompt), `task_type` (basic unless named), `mode`, `depth`, `models` (separated by commas),
-//! `user_id`, `session_id`. What is wrong with them is an ordinary error. Then come, each as an event of its name with a
+//! `user_id`, `session_id`, `cache`. What is wrong with them is an ordinary error. Then come, each as an event of its name with a
 //! JSON object: `thinking` (who is asked), `provider_response` (each call, as it ends), and at the end `consensus` and
-//! `final_answer` (what `generate` answers), or `error` (the one error shape).
+//! `final_answer` (what `generate` answers), or `error` (the one error shape). Of an answer that is given again, the calls that were
+//! made then are told, each with `"cached": true`.
+//!
+//! The header `Cache-Control` has no say here: browsers send `no-cache` with every event stream by themselves. The parameter
+//! `cache` has.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,11 +21,13 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::App;
+use super::analyse::analyze;
 use super::error::ApiError;
-use super::generate::{Asked, Ready, analyze, answer};
+use super::generate::{Asked, Ready, answer};
 use super::live::event_stream;
 use super::request_id::RequestId;
 use super::wire::CallView;
+use crate::analysis::Call;
 use crate::guard::caller::Caller;
 
 /// The handler.
@@ -44,14 +50,17 @@ pub(super) async fn events(
     tokio::spawn(async move {
         let watcher = tell.clone();
         let session_id = ready.session_id.clone();
-        let watch = Box::new(move |call: &crate::analysis::Call| {
-            let text = call.result.as_ref().ok().map(|completion| completion.text.as_str());
-            let told = json!({"type": "provider_response", "call": CallView::of(call), "response": text});
-            let _ = watcher.send(("provider_response", told));
+        let watch = Box::new(move |call: &Call| {
+            let _ = watcher.send(("provider_response", provider_response(call, &CallView::of(call))));
         });
         let analysed = analyze(&app, ready, watch).await;
-        let answered = analysed.and_then(|report| {
-            let answer = json!(answer(&report, &session_id, &request_id)?);
+        let answered = analysed.and_then(|answered| {
+            let answer = json!(answer(&answered, &session_id, &request_id)?);
+            for call in answered.found().iter().flat_map(|found| &found.report.calls) {
+                let mut told = provider_response(call, &CallView::of(call).unused());
+                told["cached"] = json!(true);
+                let _ = tell.send(("provider_response", told));
+            }
             Ok((consensus(&answer), answer))
         });
         match answered {
@@ -89,6 +98,12 @@ fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
         fields.insert(name.to_owned(), value);
     }
     Ok(fields)
+}
+
+/// A call that has ended, with what was answered.
+fn provider_response(call: &Call, view: &CallView<'_>) -> Value {
+    let text = call.result.as_ref().ok().map(|completion| completion.text.as_str());
+    json!({"type": "provider_response", "call": view, "response": text})
 }
 
 /// What the answers say together: the answer without its text.

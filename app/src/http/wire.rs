@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 use techsapo_shared::event::WHOLE_PPM;
-use techsapo_shared::labels::{Provider as Name, Status, TaskType, Vendor};
+use techsapo_shared::labels::{CacheType, Provider as Name, Status, TaskType, Vendor};
 
+use super::analyse::Answered;
 use crate::analysis::agreement::Comparison;
 use crate::analysis::{Call, Mode, Pair, Report, Verdict};
 use crate::clock;
+use crate::store::answers::Found;
 
 /// Stands in every response in which a simulated provider had a part.
 const SIMULATED_NOTICE: &str =
@@ -31,11 +33,40 @@ pub(super) struct GenerateResponse<'a> {
     task_type: TaskType,
     session_id: &'a str,
     wall_bounce_analysis: WallBounceAnalysis<'a>,
+    /// The answer was given before; this one cost nothing.
+    cached: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<CacheView>,
     simulated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<&'static str>,
     request_id: &'a str,
     timestamp: String,
+}
+
+/// Where an answer was that is given again, and what that saves.
+#[derive(Serialize)]
+struct CacheView {
+    found_in: CacheType,
+    /// When the analysis was made.
+    analysed_at: String,
+    age_ms: u64,
+    /// What it cost then.
+    saved_cost: f64,
+    saved_cost_nanousd: u64,
+}
+
+impl CacheView {
+    fn of(found: &Found) -> Self {
+        let saved = found.report.total_cost_nanousd();
+        Self {
+            found_in: found.cache_type,
+            analysed_at: clock::rfc3339(found.report.ended_ms),
+            age_ms: found.found_ms.saturating_sub(found.report.ended_ms),
+            saved_cost: usd(saved),
+            saved_cost_nanousd: saved,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -87,7 +118,8 @@ impl<'a> ConsensusComponents<'a> {
 }
 
 impl<'a> GenerateResponse<'a> {
-    pub(super) fn new(report: &'a Report, session_id: &'a str, request_id: &'a str) -> Self {
+    pub(super) fn new(answered: &'a Answered, session_id: &'a str, request_id: &'a str) -> Self {
+        let (report, found) = (answered.report(), answered.found());
         let simulated = report.answered().any(|call| call.provider.vendor() == Vendor::Simulated);
         let mut providers_used = Vec::new();
         for call in report.answered() {
@@ -99,7 +131,7 @@ impl<'a> GenerateResponse<'a> {
         Self {
             response: report.chosen().map_or("", |(_, answer)| &answer.text),
             confidence: report.verdict.confidence_ppm.map(score),
-            reasoning: reasoning(report),
+            reasoning: reasoning(report, found),
             task_type: report.task_type,
             session_id,
             wall_bounce_analysis: WallBounceAnalysis {
@@ -108,23 +140,38 @@ impl<'a> GenerateResponse<'a> {
                     Mode::Sequential { .. } => "sequential",
                 },
                 providers_used,
-                llm_votes: CallView::all(report),
+                llm_votes: match found {
+                    None => CallView::all(report),
+                    Some(_) => CallView::all(report).into_iter().map(CallView::unused).collect(),
+                },
                 consensus: report.verdict.consensus_ppm.map(score),
                 consensus_components: ConsensusComponents::of(&report.verdict),
-                total_cost: usd(report.total_cost_nanousd()),
-                total_cost_nanousd: report.total_cost_nanousd(),
-                processing_time_ms: clock::micros(report.duration) / 1_000,
+                total_cost: usd(answered.cost_nanousd()),
+                total_cost_nanousd: answered.cost_nanousd(),
+                processing_time_ms: clock::micros(answered.duration()) / 1_000,
             },
+            cached: found.is_some(),
+            cache: found.map(CacheView::of),
             simulated,
             notice: simulated.then_some(SIMULATED_NOTICE),
             request_id,
-            timestamp: clock::rfc3339(report.ended_ms),
+            timestamp: clock::rfc3339(answered.ended_ms()),
         }
     }
 }
 
-/// Why this answer, in a sentence.
-fn reasoning(report: &Report) -> String {
+/// Why this answer, in a sentence or two.
+fn reasoning(report: &Report, found: Option<&Found>) -> String {
+    let mut reasoning = choice(report);
+    if found.is_some() {
+        let made = clock::rfc3339(report.ended_ms);
+        reasoning.push_str(&format!(" The analysis was made at {made}, and its answer is given again."));
+    }
+    reasoning
+}
+
+/// Why this answer and no other.
+fn choice(report: &Report) -> String {
     let (answered, asked) = (report.answered().count(), report.calls.len());
     let Some((chosen, _)) = report.chosen() else { return String::new() };
     let percent = |ppm: u32| f64::from(ppm) / 1e4;
@@ -184,6 +231,11 @@ impl<'a> CallView<'a> {
             agreement_score: report.verdict.agreement_ppm[index].map(score),
             ..Self::of(call)
         }
+    }
+
+    /// The call of an answer that is given again: what it used, it used then.
+    pub(super) fn unused(self) -> Self {
+        Self { input_tokens: 0, output_tokens: 0, cost: 0.0, cost_nanousd: 0, ..self }
     }
 
     /// A call by itself: what it agrees with is not known yet.

@@ -119,6 +119,10 @@ pub trait Provider: Send + Sync {
     /// Its models, the preferred one first; never empty.
     fn models(&self) -> &[String];
 
+    /// Whatever in its settings decides what it answers, beside its name and its models: with another variant, the same
+    /// question may be answered otherwise.
+    fn variant(&self) -> String;
+
     /// Asks, and gives up at the request's deadline. Who asks may also simply stop waiting; what was spent is then
     /// not known.
     fn complete<'a>(

@@ -229,6 +229,10 @@ impl Provider for Remote {
         &self.settings.models
     }
 
+    fn variant(&self) -> String {
+        format!("{}, {} tokens", self.settings.base_url, self.settings.max_output_tokens)
+    }
+
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,

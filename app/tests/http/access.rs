@@ -14,7 +14,7 @@ use crate::support::{App, Response, read_response};
 const LONG: Duration = Duration::from_secs(20);
 
 /// Makes a key, as the command does.
-fn create(path: &Path, name: &str, tier: TaskType, scopes: &[Scope]) -> String {
+pub(crate) fn create(path: &Path, name: &str, tier: TaskType, scopes: &[Scope]) -> String {
     let command = KeysCommand::Create { name: name.to_owned(), tier, expires: None, scopes: scopes.to_vec() };
     let mut out = Vec::new();
     command.run(path, &mut out, &mut Vec::new()).unwrap();
@@ -27,7 +27,7 @@ fn revoke(path: &Path, name: &str) {
 }
 
 /// Sends a request with these further header lines.
-fn send(app: &App, start: &str, headers: &str, body: &str) -> Response {
+pub(crate) fn send(app: &App, start: &str, headers: &str, body: &str) -> Response {
     let mut stream = app.connect();
     let length = body.len();
     write!(

@@ -109,7 +109,7 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Name and data of each event of an analysis, to its end.
-fn analysis(app: &App, query: &str) -> Vec<(String, Value)> {
+pub(crate) fn analysis(app: &App, query: &str) -> Vec<(String, Value)> {
     let response = app.get(&format!("/api/v1/wall-bounce/analyze?{query}"));
     assert_eq!(
         (response.status, response.header("content-type")),

@@ -30,7 +30,8 @@ pub(crate) struct App {
 /// What stops the app, and what tells that it has.
 type Running = (oneshot::Sender<()>, JoinHandle<Result<(), StartError>>);
 
-/// Settings for tests: nothing listens where Redis and the exporter would be, and the providers answer at once.
+/// Settings for tests: nothing listens where Redis and the exporter would be, and the providers answer at once,
+/// each time anew.
 fn settings(overrides: &[(&str, &str)]) -> Settings {
     let base = [
         ("listen", "127.0.0.1:0"),
@@ -38,6 +39,7 @@ fn settings(overrides: &[(&str, &str)]) -> Settings {
         ("redis.url", "redis://127.0.0.1:1"),
         ("exporter.url", "http://127.0.0.1:1"),
         ("limits.basic_per_minute", "1000000"),
+        ("cache.enabled", "false"),
         ("simulated.latency", "0ms"),
         ("simulated.latency_jitter", "0ms"),
         ("simulated.disagreement", "0"),

@@ -1,6 +1,7 @@
 //! Tests on real servers, in one binary so that they link once.
 #![allow(clippy::unwrap_used)] // What goes wrong here fails the test, and that is what a panic does.
 
+mod answers;
 mod app_start;
 mod architecture;
 mod audit;

@@ -58,7 +58,8 @@ impl Stack {
         let url = format!("http://127.0.0.1:{}/api/v1/generate", self.port("APP"));
         let question =
             serde_json::json!({ "prompt": "How do I roll out a change safely?", "task_type": "basic" });
-        let answer = http::send(http::client().post(url).json(&question)).unwrap();
+        let answer =
+            http::send(http::client().post(url).header("cache-control", "no-cache").json(&question)).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }

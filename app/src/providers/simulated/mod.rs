@@ -121,6 +121,10 @@ impl Provider for Simulated {
         &self.models
     }
 
+    fn variant(&self) -> String {
+        format!("seed {}, disagreement {}", self.behaviour.seed, self.behaviour.disagreement_ppm)
+    }
+
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,

@@ -1,0 +1,142 @@
+//! From a question that may be asked to an answer, fresh or given again, and to what is stated of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use techsapo_shared::labels::ClosedLabel;
+
+use super::App;
+use super::error::ApiError;
+use super::generate::Ready;
+use super::wire::{score, usd};
+use crate::analysis::{Report, Watch};
+use crate::clock;
+use crate::facts::{Asker, record_again, record_analysis};
+use crate::store::answers::{Found, Search};
+
+/// Below this, an answer's quality deserves a person's look.
+const QUALITY_THRESHOLD_PPM: u32 = 700_000;
+
+/// What came of a question.
+pub(super) enum Answered {
+    /// The providers were asked.
+    Fresh(Arc<Report>),
+    /// They had been asked before.
+    Again(Found),
+}
+
+impl Answered {
+    /// The analysis that was made, now or then.
+    pub(super) fn report(&self) -> &Report {
+        match self {
+            Self::Fresh(report) | Self::Again(Found { report, .. }) => report,
+        }
+    }
+
+    /// Where the answer was, if it is given again.
+    pub(super) fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Fresh(_) => None,
+            Self::Again(found) => Some(found),
+        }
+    }
+
+    /// What this answer cost.
+    pub(super) fn cost_nanousd(&self) -> u64 {
+        match self {
+            Self::Fresh(report) => report.total_cost_nanousd(),
+            Self::Again(_) => 0,
+        }
+    }
+
+    /// When it was there, Unix milliseconds.
+    pub(super) fn ended_ms(&self) -> u64 {
+        self.found().map_or(self.report().ended_ms, |found| found.found_ms)
+    }
+
+    /// How long it took.
+    pub(super) fn duration(&self) -> Duration {
+        self.found().map_or(self.report().duration, |found| found.took)
+    }
+}
+
+/// Answers a question: as it was answered before, if that is wanted and known, else by an analysis. That runs to its end, and
+/// what happened is stated, whether or not its caller is still there: the calls were made, and they cost.
+pub(super) async fn analyze(
+    app: &Arc<App>,
+    Ready { plan, asker, reader, wish, .. }: Ready,
+    watch: Box<Watch>,
+) -> Result<Answered, ApiError> {
+    let making = match app.answers.find(&plan, &reader, wish).await {
+        Search::Found(found) => {
+            record_again(&app.recorder, &found, app.audit.is_some().then_some(&asker));
+            let answered = Answered::Again(found);
+            log(&answered, &asker);
+            return Ok(answered);
+        }
+        Search::Missing(making) => making,
+    };
+    let patience = app.settings.analysis.deadline;
+    let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
+    let app = Arc::clone(app);
+    let work = tokio::spawn(async move {
+        let report = Arc::new(app.analyzer.analyze(plan, &*watch).await);
+        record_analysis(&app.recorder, &report, app.audit.is_some().then_some(&asker));
+        if let Some(upload) = making.finish(&report) {
+            // Nobody waits for it.
+            tokio::spawn(upload.run());
+        }
+        let answered = Answered::Fresh(report);
+        log(&answered, &asker);
+        drop(slot);
+        answered
+    });
+    work.await.map_err(|error| {
+        tracing::error!(reason = %error, "An analysis broke off");
+        ApiError::internal()
+    })
+}
+
+fn log(answered: &Answered, asker: &Asker) {
+    let report = answered.report();
+    let Asker { request_id, caller, user, .. } = asker;
+    let (request_id, user) = (request_id.as_ref(), user.as_deref());
+    let providers: Vec<_> = report.calls.iter().map(|call| call.provider.as_str()).collect();
+    let providers = providers.join(",");
+    let (confidence, consensus) =
+        (report.verdict.confidence_ppm.map(score), report.verdict.consensus_ppm.map(score));
+    let time = clock::micros(answered.duration()) / 1_000;
+    let cost = usd(answered.cost_nanousd());
+    let cached = answered.found().map(|found| found.cache_type.as_str());
+    let (task, status) = (report.task_type.as_str(), report.status().as_str());
+    if report.outcome.is_err() {
+        tracing::error!(
+            requestId = request_id,
+            caller,
+            userId = user,
+            taskType = task,
+            providers,
+            status,
+            processingTime = time,
+            cost,
+            "Wall-bounce analysis failed: not enough providers answered"
+        );
+        return;
+    }
+    tracing::info!(
+        requestId = request_id,
+        caller,
+        userId = user,
+        taskType = task,
+        providers,
+        confidence,
+        consensus,
+        cached,
+        processingTime = time,
+        cost,
+        "Wall-bounce analysis completed"
+    );
+    if report.verdict.confidence_ppm.is_some_and(|confidence| confidence < QUALITY_THRESHOLD_PPM) {
+        tracing::warn!(requestId = request_id, confidence, "Quality below threshold");
+    }
+}
