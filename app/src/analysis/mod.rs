@@ -231,6 +231,8 @@ pub struct Report {
 pub enum Failure {
     /// Too few providers answered.
     NotEnoughAnswers,
+    /// The same, for the budget had no room for those who might have.
+    OverBudget,
     /// Too few had answered when the time was over.
     DeadlineExceeded,
 }
@@ -247,6 +249,11 @@ impl Report {
         Some((call, call.result.as_ref().ok()?))
     }
 
+    /// What the budget said to calls that it had no room for.
+    pub fn over_budget(&self) -> Vec<&ProviderError> {
+        over_budget(&self.calls).collect()
+    }
+
     /// What all calls cost together.
     pub fn total_cost_nanousd(&self) -> u64 {
         self.calls.iter().map(Call::cost_nanousd).sum()
@@ -256,10 +263,15 @@ impl Report {
     pub fn status(&self) -> Status {
         match self.outcome {
             Ok(_) => Status::Success,
-            Err(Failure::NotEnoughAnswers) => Status::Error,
+            Err(Failure::NotEnoughAnswers | Failure::OverBudget) => Status::Error,
             Err(Failure::DeadlineExceeded) => Status::Timeout,
         }
     }
+}
+
+fn over_budget(calls: &[Call]) -> impl Iterator<Item = &ProviderError> {
+    let told = calls.iter().filter_map(|call| call.result.as_ref().err()?.told());
+    told.filter(|error| error.kind == ErrorKind::OverBudget)
 }
 
 /// Asks providers and compares what they say.
@@ -352,6 +364,7 @@ impl Analyzer {
         let answered = calls.iter().filter(|call| call.result.is_ok()).count();
         let outcome = match verdict.chosen {
             Some(chosen) if answered >= needed => Ok(chosen),
+            _ if answered + over_budget(&calls).count() >= needed => Err(Failure::OverBudget),
             _ if clock.left().is_zero() => Err(Failure::DeadlineExceeded),
             _ => Err(Failure::NotEnoughAnswers),
         };

@@ -3,6 +3,7 @@
 //! * [`address`]: where a request came from, and how little of that is told.
 //! * [`anomaly`]: behaviour that deserves a person's look.
 //! * [`breaker`]: stops asking what keeps failing, and lets one probe find out when it is well again.
+//! * [`budget`]: how much money may be spent.
 //! * [`caller`]: who is asking, as handlers know it.
 //! * [`keys`]: who may ask, and for how much.
 //! * [`limits`]: how many requests a minute.
@@ -15,6 +16,7 @@
 pub mod address;
 pub mod anomaly;
 pub mod breaker;
+pub mod budget;
 pub mod caller;
 pub mod keys;
 pub mod limits;

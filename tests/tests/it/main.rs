@@ -4,6 +4,7 @@
 mod app_start;
 mod architecture;
 mod audit;
+mod budget;
 mod contract;
 mod end_to_end;
 mod limits;
