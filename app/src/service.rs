@@ -28,6 +28,7 @@ use crate::roster::{Assembled, Sources};
 use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::store::audit::{self, Audit, AuditError, AuditSettings};
+use crate::store::drive::{Drive, DriveStartError};
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -63,6 +64,9 @@ pub enum StartError {
     /// There can be no audit, though it is asked for.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Documents cannot be read, though they are asked for.
+    #[error(transparent)]
+    Documents(#[from] DriveStartError),
     /// There is no key for pseudonyms.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -120,6 +124,7 @@ pub async fn serve(
     let redis = Redis::new(route, settings.store.timeout, recorder.clone(), &breakers);
     let pseudonyms = pseudonyms(&settings)?;
     let audit = start_audit(&settings, &recorder, &breakers)?;
+    let documents = Drive::open(&settings.drive, recorder.clone(), &breakers)?;
     let audited = audit.as_ref().map(Audit::status);
     let sampler = Sampler::new(
         &instance,
@@ -137,6 +142,7 @@ pub async fn serve(
         recorder.clone(),
         redis.clone(),
         audited.clone(),
+        documents.clone(),
     );
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
@@ -167,6 +173,9 @@ pub async fn serve(
     background.spawn(redis.clone().keep_connected());
     background.spawn(keys.clone().follow(recorder.clone()));
     background.spawn(reloader.watch());
+    if let Some(documents) = documents.clone() {
+        background.spawn(documents.keep());
+    }
 
     let deadline = settings.shutdown.deadline;
     let limit_settings = settings.limits.clone();
@@ -188,6 +197,7 @@ pub async fn serve(
         limits: RateLimits::new(&limit_settings, redis.clone()),
         pseudonyms,
         audit: audited,
+        documents,
         started: Instant::now(),
     });
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());

@@ -5,8 +5,12 @@
 
 #[path = "http/access.rs"]
 mod access;
+#[path = "http/description.rs"]
+mod description;
 #[path = "http/live.rs"]
 mod live;
+#[path = "http/logs_analysis.rs"]
+mod logs_analysis;
 mod support;
 
 use std::io::{Read, Write};

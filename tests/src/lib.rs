@@ -2,6 +2,7 @@
 //! stands for it goes out of scope, its log printed when the test fails.
 //!
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
+//! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
@@ -15,6 +16,7 @@
 pub mod app;
 pub mod binaries;
 pub mod chaos;
+mod drive;
 mod exporter;
 mod exposition;
 pub mod facts;
@@ -33,6 +35,7 @@ mod sentinels;
 pub mod wait;
 
 pub use app::{App, AppSetup, Generated, generate};
+pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
 pub use mariadb::MariaDb;

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Json, Response};
 use techsapo_shared::labels::{ClosedLabel, TaskType};
 
 use super::App;
+use super::analyze_logs::Log;
 use super::body;
+use super::documents::{Citation, Context, material};
 use super::error::ApiError;
 use super::form::Form;
 use super::request_id::RequestId;
@@ -35,22 +37,30 @@ pub(super) async fn generate(
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
-    let ready = Ready::check(&app, &caller, &request_id, asked)?;
-    let session_id = ready.session_id.clone();
+    let ready = Ready::check(&app, &caller, &request_id, asked).await?;
+    let told = ready.told.clone();
     let report = analyze(&app, ready, Box::new(|_| ())).await?;
-    Ok(Json(answer(&report, &session_id, &request_id)?).into_response())
+    Ok(Json(answer(&report, &told, &request_id)?).into_response())
 }
 
 /// An analysis that may begin.
 pub(super) struct Ready {
     pub(super) plan: Plan,
-    pub(super) session_id: String,
+    pub(super) told: Told,
     asker: Asker,
+}
+
+/// What the caller is told beside what an analysis brings.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) session_id: String,
+    /// What the providers read beside the question; nothing where that was not asked for.
+    pub(super) citations: Option<Vec<Citation>>,
 }
 
 impl Ready {
     /// Checks what was asked against what this caller may ask and what can be asked at all.
-    pub(super) fn check(
+    pub(super) async fn check(
         app: &App,
         caller: &Caller,
         request_id: &Arc<str>,
@@ -59,7 +69,15 @@ impl Ready {
         if !caller.may_ask(asked.question.task_type) {
             return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
         }
-        asked.question.prompt = sanitise(app, asked.question.prompt)?;
+        asked.question.prompt = sanitise(app, "prompt", asked.question.prompt)?;
+        let (mut passages, mut citations) = (Vec::new(), None);
+        if let Some(context) = asked.context {
+            let query = asked.log.as_ref().map_or(&asked.question.prompt, |(_, keywords)| keywords);
+            passages = context.look_up(app, query).await?;
+            citations = Some(Citation::all(&passages));
+        }
+        let extract = asked.log.as_ref().map(|(extract, _)| extract.as_str());
+        asked.question.material = material(&passages, extract);
         let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let asker = Asker {
             request_id: Arc::clone(request_id),
@@ -70,31 +88,31 @@ impl Ready {
             prompt_hash: app.pseudonyms.prompt(&asked.question.prompt),
         };
         let plan = app.analyzer.plan(asked.question)?;
-        Ok(Self { plan, session_id, asker })
+        Ok(Self { plan, told: Told { session_id, citations }, asker })
     }
 }
 
 /// What the caller is told of an analysis.
 pub(super) fn answer<'a>(
     report: &'a Report,
-    session_id: &'a str,
+    told: &'a Told,
     request_id: &'a str,
 ) -> Result<GenerateResponse<'a>, ApiError> {
     match report.outcome {
-        Ok(_) => Ok(GenerateResponse::new(report, session_id, request_id)),
+        Ok(_) => Ok(GenerateResponse::new(report, told, request_id)),
         Err(failure) => Err(refusal(report, failure)),
     }
 }
 
-/// The prompt as providers may see it.
-fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
+/// What a caller wrote in `field`, as providers may see it.
+pub(super) fn sanitise(app: &App, field: &'static str, prompt: String) -> Result<String, ApiError> {
     let checked = app.sanitiser.check(&prompt);
     record_findings(&app.recorder, &checked.findings);
     if let Some(kind) = checked.refused_for() {
         return Err(ApiError::input_refused(kind));
     }
     if checked.text.trim().is_empty() {
-        return Err(ApiError::invalid_request(&[("prompt", "must not be empty".to_owned())]));
+        return Err(ApiError::invalid_request(&[(field, "must not be empty".to_owned())]));
     }
     Ok(match checked.text {
         Cow::Borrowed(_) => prompt,
@@ -182,6 +200,9 @@ fn log(report: &Report, request_id: &str, caller: &str, user: Option<&str>) {
 /// A request as it came, found right.
 pub(super) struct Asked {
     question: Question,
+    context: Option<Context>,
+    /// What is to be read of a log, and what it is about.
+    log: Option<(String, String)>,
     user_id: Option<String>,
     session_id: Option<String>,
 }
@@ -191,6 +212,21 @@ impl Asked {
         let mut form = Form::parse(body)?;
         let prompt = form.required_text("prompt");
         let task_type = form.required_label::<TaskType>("task_type");
+        Self::rest(form, prompt, task_type, limits)
+    }
+
+    /// Adds what a log tells.
+    pub(super) fn attach(&mut self, log: &Log) {
+        self.log = Some((log.extract.clone(), log.keywords.clone()));
+    }
+
+    /// Reads the fields that all routes with analyses share; `prompt` and `task_type` are missing only where that was noted.
+    pub(super) fn rest(
+        mut form: Form,
+        prompt: Option<String>,
+        task_type: Option<TaskType>,
+        limits: &LimitSettings,
+    ) -> Result<Self, ApiError> {
         // Parallel calls have no depth; it is checked and otherwise ignored, for clients send it with either mode.
         let depth = form.number("depth", 1, MAX_DEPTH);
         let mode = match form.text("mode").as_deref() {
@@ -203,12 +239,14 @@ impl Asked {
         };
         let models = form.texts("models", MAX_MODELS);
         let (user_id, session_id) = (form.name("user_id"), form.name("session_id"));
+        let context = Context::read(&mut form);
         form.finish()?;
         // Nothing is missing when nothing was found wrong.
         let (Some(prompt), Some(task_type)) = (prompt, task_type) else { return Err(ApiError::internal()) };
         if prompt.len() as u64 > limits.prompt_bytes {
             return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
         }
-        Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id })
+        let question = Question { prompt, task_type, mode, models, material: None };
+        Ok(Self { question, context, log: None, user_id, session_id })
     }
 }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::RedisSettings;
 use crate::guard::breaker::Breakers;
 use crate::store::audit::AuditStatus;
+use crate::store::drive::Drive;
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -66,6 +67,7 @@ pub struct HealthChecks {
     recorder: Recorder,
     store: Redis,
     audit: Option<AuditStatus>,
+    documents: Option<Drive>,
     last: Arc<Mutex<(Option<Instant>, Findings)>>,
 }
 
@@ -77,8 +79,9 @@ impl HealthChecks {
         recorder: Recorder,
         store: Redis,
         audit: Option<AuditStatus>,
+        documents: Option<Drive>,
     ) -> Self {
-        Self { redis, exporter, recorder, store, audit, last: Arc::default() }
+        Self { redis, exporter, recorder, store, audit, documents, last: Arc::default() }
     }
 
     /// Looks now and then, for ever.
@@ -99,6 +102,7 @@ impl HealthChecks {
         note(&mut last.1, "store", up_or_down(self.store.check()));
         note(&mut last.1, "exporter", up_or_down(exporter));
         note(&mut last.1, "mysql", check_audit(self.audit.as_ref()));
+        note(&mut last.1, "google_drive", check_documents(self.documents.as_ref()));
         note(&mut last.1, "journal", check_journal(self.recorder.sample()));
         last.0 = Some(Instant::now());
         last.1.clone()
@@ -124,6 +128,22 @@ fn check_audit(audit: Option<&AuditStatus>) -> (Condition, Option<String>) {
     match audit {
         Some(audit) => up_or_down(audit.check()),
         None => (Condition::Off, Some("mysql.url is empty: there is no audit".to_owned())),
+    }
+}
+
+/// Google Drive, as it was when the documents were looked at last.
+fn check_documents(documents: Option<&Drive>) -> (Condition, Option<String>) {
+    let Some(documents) = documents else {
+        return (Condition::Off, Some("drive.key_file is empty: there are no documents".to_owned()));
+    };
+    let status = documents.status();
+    match (status.problem, status.read_at_ms) {
+        (Some(problem), _) => (Condition::Down, Some(problem)),
+        (None, None) => (Condition::Degraded, Some("is being read for the first time".to_owned())),
+        (None, Some(_)) if status.unread > 0 => {
+            (Condition::Degraded, Some(format!("{} documents could not be read", status.unread)))
+        }
+        (None, Some(_)) => (Condition::Up, None),
     }
 }
 
@@ -185,6 +205,14 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
     }
     if let Some(audit) = &app.audit {
         services["mysql"]["waiting"] = json!(audit.waiting());
+    }
+    if let Some(documents) = &app.documents {
+        let (status, index) = (documents.status(), documents.index());
+        services["google_drive"]["documents"] = json!(index.as_ref().map_or(0, |index| index.documents()));
+        services["google_drive"]["passages"] = json!(index.as_ref().map_or(0, |index| index.passages()));
+        services["google_drive"]["skipped"] = json!(status.skipped);
+        services["google_drive"]["left_out"] = json!(status.left_out);
+        services["google_drive"]["read_at"] = json!(status.read_at_ms.map(clock::rfc3339));
     }
     Json(json!({
         "status": if well { "ok" } else { "degraded" },

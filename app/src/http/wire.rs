@@ -4,6 +4,8 @@ use serde::Serialize;
 use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::{Provider as Name, Status, TaskType, Vendor};
 
+use super::documents::Citation;
+use super::generate::Told;
 use crate::analysis::agreement::Comparison;
 use crate::analysis::{Call, Mode, Pair, Report, Verdict};
 use crate::clock;
@@ -31,6 +33,9 @@ pub(super) struct GenerateResponse<'a> {
     task_type: TaskType,
     session_id: &'a str,
     wall_bounce_analysis: WallBounceAnalysis<'a>,
+    /// The passages that the providers read, by the numbers that the answer names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citations: Option<&'a [Citation]>,
     simulated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<&'static str>,
@@ -87,7 +92,7 @@ impl<'a> ConsensusComponents<'a> {
 }
 
 impl<'a> GenerateResponse<'a> {
-    pub(super) fn new(report: &'a Report, session_id: &'a str, request_id: &'a str) -> Self {
+    pub(super) fn new(report: &'a Report, told: &'a Told, request_id: &'a str) -> Self {
         let simulated = report.answered().any(|call| call.provider.vendor() == Vendor::Simulated);
         let mut providers_used = Vec::new();
         for call in report.answered() {
@@ -101,7 +106,7 @@ impl<'a> GenerateResponse<'a> {
             confidence: report.verdict.confidence_ppm.map(score),
             reasoning: reasoning(report),
             task_type: report.task_type,
-            session_id,
+            session_id: &told.session_id,
             wall_bounce_analysis: WallBounceAnalysis {
                 mode: match report.mode {
                     Mode::Parallel => "parallel",
@@ -115,6 +120,7 @@ impl<'a> GenerateResponse<'a> {
                 total_cost_nanousd: report.total_cost_nanousd(),
                 processing_time_ms: clock::micros(report.duration) / 1_000,
             },
+            citations: told.citations.as_deref(),
             simulated,
             notice: simulated.then_some(SIMULATED_NOTICE),
             request_id,

@@ -2,6 +2,8 @@
 //!
 //! * [`redis`]: one connection for limits and the like; a Redis that is away costs a request nothing.
 //! * [`audit`]: who asked what and what came of it, in MySQL; off without its settings.
+//! * [`drive`]: documents of Google Drive, kept in memory and searched there; off without its settings.
 
 pub mod audit;
+pub mod drive;
 pub mod redis;
