@@ -10,7 +10,7 @@ source "$ROOT/scripts/lib/packages.sh"
 usage() {
   cat <<'HELP'
 Runs the checks of this repository. The tests start real servers (Redis, Prometheus, MariaDB …) on free ports and in
-temporary folders; missing ones are installed first, from Debian's packages.
+temporary folders; missing ones are installed first, from Debian's packages, and Schemathesis from PyPI into the target folder.
 
   ./scripts/test.sh                  everything
   ./scripts/test.sh lint             formatting, clippy, shell scripts, the configurations of Prometheus and Alertmanager
@@ -26,6 +26,7 @@ HELP
 
 TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
 ASSUME_YES=no
+SCHEMATHESIS_VERSION=4.32.5
 PASSED=0
 FAILED=0
 IGNORED=0
@@ -97,9 +98,12 @@ prepare() {
     rustup component add "${component#*:}" || die "rustup could not add ${component#*:}; what it says stands above."
   done
   mkdir -p "$TARGET_DIR"
+  local -a environments=()
+  if ! python_makes_environments; then environments=(virtualenv); fi
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
-    mariadbd python3 shellcheck
+    mariadbd python3 shellcheck ${environments[@]+"${environments[@]}"}
+  python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
 }
 
 lint() {
@@ -113,6 +117,7 @@ lint() {
 rust() {
   # The tests start the programs themselves, so these are built first, and found here.
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
+  export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

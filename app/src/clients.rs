@@ -16,3 +16,14 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
     });
     reqwest::Client::builder().user_agent(USER_AGENT).redirect(reqwest::redirect::Policy::none())
 }
+
+/// What failed, and the cause at the bottom, such as "connecting: Connection refused": what stands above repeats the
+/// address.
+pub(crate) fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let step = if error.is_connect() { "connecting" } else { "reading the response" };
+    format!("{step}: {cause}")
+}

@@ -14,6 +14,7 @@ use techsapo_app::providers::keys::KeySources;
 use techsapo_app::roster::Sources;
 use techsapo_app::service::{self, StartError};
 use techsapo_app::store::audit::{self, AuditError};
+use techsapo_app::store::drive::{self, KeyFileError};
 use techsapo_app::telemetry::{Recorder, Telemetry, TelemetryError, TelemetrySettings};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,6 +40,8 @@ enum Failure {
     Agreement(#[from] AgreementError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    DriveKey(#[from] KeyFileError),
     #[error("there is no audit to migrate: set mysql.url, or TECHSAPO_MYSQL_URL")]
     NoAudit,
     #[error(transparent)]
@@ -51,7 +54,7 @@ impl Failure {
     /// Whether what the process was given is at fault.
     fn is_input(&self) -> bool {
         match self {
-            Self::Config(_) => true,
+            Self::Config(_) | Self::DriveKey(_) => true,
             Self::Agreement(error) => error.is_input(),
             _ => false,
         }
@@ -97,6 +100,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let vendor_keys = KeySources::of(&env);
     // Read again when it serves; what is wrong is better said now, before anything is opened.
     Sources::new(&loaded.settings, vendor_keys.clone()).read()?;
+    drive::check_key(&loaded.settings.drive)?;
     if args.check {
         loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);

@@ -31,6 +31,7 @@ use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::store::answers::Answers;
 use crate::store::audit::{self, Audit, AuditError, AuditSettings};
+use crate::store::drive::{Drive, DriveStartError};
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -66,6 +67,9 @@ pub enum StartError {
     /// There can be no audit, though it is asked for.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Documents cannot be read, though they are asked for.
+    #[error(transparent)]
+    Documents(#[from] DriveStartError),
     /// There is no key for pseudonyms.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -124,6 +128,7 @@ pub async fn serve(
     let answers = Answers::new(&settings.cache, redis.clone(), recorder.clone());
     let pseudonyms = pseudonyms(&settings)?;
     let audit = start_audit(&settings, &recorder, &breakers)?;
+    let documents = Drive::open(&settings.drive, recorder.clone(), &breakers)?;
     let audited = audit.as_ref().map(Audit::status);
     let sampler = Sampler::new(
         &instance,
@@ -144,6 +149,7 @@ pub async fn serve(
         redis.clone(),
         audited.clone(),
         budget.clone(),
+        documents.clone(),
     );
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
@@ -176,6 +182,9 @@ pub async fn serve(
     background.spawn(budget.clone().keep());
     background.spawn(keys.clone().follow(recorder.clone()));
     background.spawn(reloader.watch());
+    if let Some(documents) = documents.clone() {
+        background.spawn(documents.keep());
+    }
 
     let deadline = settings.shutdown.deadline;
     let limit_settings = settings.limits.clone();
@@ -200,6 +209,7 @@ pub async fn serve(
         limits: RateLimits::new(&limit_settings, redis.clone()),
         pseudonyms,
         audit: audited,
+        documents,
         started: Instant::now(),
     });
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());

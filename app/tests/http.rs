@@ -7,8 +7,12 @@
 mod access;
 #[path = "http/cache.rs"]
 mod cache;
+#[path = "http/description.rs"]
+mod description;
 #[path = "http/live.rs"]
 mod live;
+#[path = "http/logs_analysis.rs"]
+mod logs_analysis;
 mod support;
 
 use std::io::{Read, Write};

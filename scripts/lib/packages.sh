@@ -26,6 +26,7 @@ declare -A PACKAGE_OF=(
   [victoria-metrics]=victoria-metrics
   [mariadbd]=mariadb-server
   [python3]=python3
+  [virtualenv]=virtualenv
   [shellcheck]=shellcheck
   [node]=nodejs
   [npm]=npm
@@ -149,4 +150,25 @@ keep_from_boot() {
       as_root update-rc.d "$service" disable >/dev/null 2>&1 || true
     fi
   done
+}
+
+# --- Python's tools, from PyPI ------------------------------------------------------------------------------------
+
+# Can this Python make environments by itself? (Debian's needs a package more.)
+python_makes_environments() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
+
+# python_tool LOG FOLDER NAME VERSION: afterwards FOLDER/bin holds that version of a tool, in an environment of its own.
+python_tool() {
+  local log=$1 folder=$2 name=$3 version=$4
+  [[ $("$folder/bin/pip" show "$name" 2>/dev/null) == *"Version: $version"$'\n'* ]] && return
+  note "installing $name $version from PyPI into $folder"
+  rm -rf "$folder"
+  mkdir -p "$(dirname "$folder")"
+  if python_makes_environments; then
+    python3 -m venv "$folder" >>"$log" 2>&1
+  else
+    virtualenv --quiet "$folder" >>"$log" 2>&1
+  fi || die "no environment for Python can be made in $folder (details: $log)"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "$name==$version" >>"$log" 2>&1 </dev/null ||
+    die "$name $version could not be installed from PyPI (details: $log)"
 }

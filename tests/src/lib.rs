@@ -2,6 +2,7 @@
 //! stands for it goes out of scope, its log printed when the test fails.
 //!
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
+//! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
@@ -17,6 +18,7 @@ mod alertmanager;
 pub mod app;
 pub mod binaries;
 pub mod chaos;
+mod drive;
 mod exporter;
 mod exposition;
 pub mod facts;
@@ -37,6 +39,7 @@ pub mod wait;
 
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
+pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
 pub use mariadb::MariaDb;

@@ -80,6 +80,7 @@ async fn call(question: &Question, target: &Target, previous: Option<&str>, cloc
         prompt: &question.prompt,
         task_type: question.task_type,
         model: target.model.as_deref(),
+        material: question.material.as_ref(),
         previous,
         deadline: started + patience,
     };

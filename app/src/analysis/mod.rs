@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use techsapo_shared::labels::{Provider as Name, Status, TaskType};
 
 use crate::providers::live::ProviderSet;
-use crate::providers::{Completion, ErrorKind, LiveProviders, Provider, ProviderError, Spent};
+use crate::providers::{Completion, ErrorKind, LiveProviders, Material, Provider, ProviderError, Spent};
 pub use admission::Admission;
 pub use verdict::{Pair, Verdict};
 
@@ -59,6 +59,8 @@ pub struct Question {
     pub mode: Mode,
     /// The models to ask, and no others; empty: the analyzer chooses.
     pub models: Vec<String>,
+    /// What the providers read beside the question. Answers are compared as answers to the question alone.
+    pub material: Option<Material>,
 }
 
 /// Why a question cannot be asked as it was put.

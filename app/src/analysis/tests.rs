@@ -88,7 +88,7 @@ fn analyzer(fakes: &[Arc<Fake>]) -> Analyzer {
 }
 
 fn question(task_type: TaskType, mode: Mode) -> Question {
-    Question { prompt: "Why?".to_owned(), task_type, mode, models: Vec::new() }
+    Question { prompt: "Why?".to_owned(), task_type, mode, models: Vec::new(), material: None }
 }
 
 #[tokio::main(flavor = "current_thread")]

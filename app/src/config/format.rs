@@ -140,6 +140,15 @@ pub const HOSTS: Format<Vec<Host>> =
         }
         items(text)?.iter().map(|item| Host::parse(item)).collect()
     });
+/// Ids of folders in Google Drive, or none.
+pub const DRIVE_IDS: Format<Vec<String>> =
+    Format::list("ids of folders (the last part of a folder's address), or nothing", |text| {
+        if text.is_empty() {
+            return Some(Vec::new());
+        }
+        let is_id = |id: &String| id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        (STREAMS.parse)(text).filter(|ids| ids.iter().all(is_id))
+    });
 /// A file or folder.
 pub const PATH: Format<PathBuf> =
     Format::new("a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)));
@@ -373,6 +382,9 @@ mod tests {
         assert_eq!(STREAMS.parse("a,,b"), None);
         assert_eq!(STREAMS.parse("a,a"), None);
         assert_eq!(PRICES.parse("1,2,3"), None);
+        assert_eq!(DRIVE_IDS.parse("1aB-_, 2").unwrap(), ["1aB-_", "2"]);
+        assert_eq!(DRIVE_IDS.parse("").unwrap(), [""; 0]);
+        assert_eq!(DRIVE_IDS.parse("https://drive.google.com/drive/folders/1aB"), None);
         assert_eq!(ADDRESS.parse("localhost:4000"), ADDRESS.parse("127.0.0.1:4000"));
         assert_eq!(ADDRESS.parse("4000"), None);
         assert!(REDIS_URL.parse("http://127.0.0.1").is_none());

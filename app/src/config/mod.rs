@@ -24,8 +24,8 @@ use crate::guard::host::Host;
 use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
-    ADDRESS, BYTES, CACHE_SCOPE, COUNT, CacheScope, DURATION, FRACTION, HOSTS, HTTP_URL, INSTANCE,
-    LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH,
+    ADDRESS, BASE_URL, BYTES, CACHE_SCOPE, COUNT, CacheScope, DRIVE_IDS, DURATION, FRACTION, HOSTS, HTTP_URL,
+    INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NETWORKS, NUMBER, OPTIONAL_PATH,
     OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH,
     SimulatedMix, TIME_ZONE, TIMEOUT, USD,
 };
@@ -89,6 +89,26 @@ settings! {
         journal_share: u32 = FRACTION("0.5"),
         /// Key of the pseudonyms that stand for users and prompts; made if it is missing. Instances share it.
         key_file: PathBuf = PATH("data/audit.key"),
+    }
+
+    /// Google Drive, whose documents are searched and given to the providers as context. See docs/drive.md.
+    drive: DriveSettings {
+        /// JSON key of a service account with which documents are read; empty: there are none. A new key in it is used at once.
+        key_file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// Ids of the folders that are read, with all folders within; empty: whatever is shared with the account.
+        folders: Vec<String> = DRIVE_IDS(""),
+        /// Where Drive's API is.
+        base_url: String = BASE_URL("https://www.googleapis.com"),
+        /// How often changes are looked for.
+        refresh: Duration = TIMEOUT("5m"),
+        /// How long one request to Drive may take, all its attempts together.
+        timeout: Duration = TIMEOUT("20s"),
+        /// Most documents; those changed last are taken.
+        documents: usize = COUNT("1000"),
+        /// How much of a document is read; the rest is not searched.
+        document_bytes: u64 = BYTES("1MiB"),
+        /// How much text is held in memory, all documents together; searching needs about three times as much.
+        index_bytes: u64 = BYTES("32MiB"),
     }
 
     /// The exporter, whose page `/metrics` passes through.

@@ -232,7 +232,7 @@ impl Sanitiser {
 
 /// The text without characters that nobody sees: controls (save tab and line ends), reversals of direction, zero-width
 /// spaces, tags. Joiners stay: emoji and some scripts need them.
-fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_hidden) {
         Cow::Owned(text.chars().filter(|c| !is_hidden(*c)).collect())
     } else {

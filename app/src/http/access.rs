@@ -2,7 +2,7 @@
 //!
 //! | routes | open to |
 //! |---|---|
-//! | `/`, `/page/…`, `/health`, `/ping`, whatever is no route | everybody |
+//! | `/`, `/page/…`, `/health`, `/ping`, `/api/v1/openapi.json`, whatever is no route | everybody |
 //! | `/metrics`, `/internal/status` | this machine, and keys with the scope `monitor` |
 //! | `/api/v1/health`, `/api/v1/alerts` | this machine, and every key |
 //! | the rest of `/api/v1/`, `/ws/metrics` | keys with the scope `api`; as long as no key was made and the app listens on loopback, everybody |
@@ -24,7 +24,7 @@ use techsapo_shared::event::{AuthAttempt, Event};
 use techsapo_shared::labels::{AnomalyType, AuthFailureReason, AuthMethod, AuthStatus};
 
 use super::error::ApiError;
-use super::{ALERTS, API, App, HEALTH, MONITORING, STREAMS, limits, suspicion};
+use super::{ALERTS, API, App, DESCRIPTION, HEALTH, MONITORING, STREAMS, limits, suspicion};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::Caller;
@@ -164,7 +164,7 @@ impl Access {
             Self::Health
         } else if STREAMS.contains(&route) {
             Self::Stream
-        } else if route.starts_with(API) {
+        } else if route.starts_with(API) && route != DESCRIPTION {
             Self::Api
         } else {
             Self::Open

@@ -80,7 +80,7 @@ impl ApiError {
     }
 
     pub(super) fn input_refused(kind: SanitizationType) -> Self {
-        let message = "the prompt asks for what this service does not do; if it cites such a text, put that in quotation marks";
+        let message = "the text asks for what this service does not do; if it cites such a text, put that in quotation marks";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "input_refused", message)
             .with_details(json!({"type": kind}))
     }
@@ -168,6 +168,18 @@ impl ApiError {
         let message =
             format!("the time for an analysis was over when {answered} of {needed} needed answers had come");
         Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", message).with_details(details)
+    }
+
+    pub(super) fn documents_off() -> Self {
+        let message = "there are no documents: Google Drive is not set up (drive.key_file)";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "documents_off", message)
+    }
+
+    pub(super) fn documents_unavailable(problem: Option<&str>) -> Self {
+        let reason = problem.unwrap_or("Google Drive is being read for the first time");
+        let message = format!("the documents are not there yet: {reason}");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "documents_unavailable", message);
+        Self { retry_after_s: Some(5), ..error }
     }
 
     pub(super) fn exporter_unavailable(reason: &str) -> Self {

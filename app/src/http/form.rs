@@ -52,11 +52,11 @@ impl Form {
         Some(text)
     }
 
-    /// A short name that may be absent: at most 128 bytes, no control characters.
+    /// A short name that may be absent: at most 128 characters, none of them a control.
     pub(super) fn name(&mut self, field: &'static str) -> Option<String> {
         let name = self.text(field)?;
-        if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
-            self.complain(field, "must have 1 to 128 bytes and no control characters");
+        if name.is_empty() || name.chars().count() > 128 || name.chars().any(char::is_control) {
+            self.complain(field, "must have 1 to 128 characters and no control characters");
             return None;
         }
         Some(name)
@@ -73,15 +73,58 @@ impl Form {
         label
     }
 
+    /// One of the values of a closed list, which may be absent.
+    pub(super) fn label<L: ClosedLabel>(&mut self, field: &'static str) -> Option<L> {
+        self.fields.get(field).filter(|value| !value.is_null())?;
+        self.required_label(field)
+    }
+
+    /// A text, or the lines of one as a list, which must stand and say something; `most` bounds the list's length.
+    pub(super) fn required_lines(&mut self, field: &'static str, most: usize) -> Option<String> {
+        if !matches!(self.fields.get(field), Some(Value::Array(_))) {
+            return self.required_text(field);
+        }
+        let text = self.texts(field, most).join("\n");
+        if text.trim().is_empty() && !self.problems.iter().any(|(known, _)| *known == field) {
+            self.complain(field, "must not be empty");
+        }
+        Some(text)
+    }
+
     /// A whole number within a range, which may be absent.
     pub(super) fn number(&mut self, field: &'static str, least: usize, most: usize) -> Option<usize> {
         let value = self.take(field)?;
-        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        // 2.0 is a whole number too.
+        let whole = |number: &f64| number.fract() == 0.0 && (0.0..1e15).contains(number);
+        let number = value.as_u64().or_else(|| value.as_f64().filter(whole).map(|number| number as u64));
+        let number = number.and_then(|number| usize::try_from(number).ok());
         let number = number.filter(|number| (least..=most).contains(number));
         if number.is_none() {
             self.complain(field, format!("must be a whole number from {least} to {most}"));
         }
         number
+    }
+
+    /// Takes apart an object that may be absent: its fields are then named `object.field`.
+    pub(super) fn open(&mut self, object: &'static str) {
+        let prefix = format!("{object}.");
+        self.fields.retain(|name, _| !name.starts_with(&prefix));
+        match self.take(object) {
+            None => {}
+            Some(Value::Object(inner)) => {
+                self.fields.extend(inner.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
+            }
+            Some(_) => self.complain(object, "must be an object"),
+        }
+    }
+
+    /// Yes or no, which may be absent.
+    pub(super) fn flag(&mut self, field: &'static str) -> Option<bool> {
+        let flag = self.take(field)?.as_bool();
+        if flag.is_none() {
+            self.complain(field, "must be true or false");
+        }
+        flag
     }
 
     /// A list of texts, which may be absent; `most` bounds its length.

@@ -10,6 +10,8 @@ use techsapo_shared::labels::TaskType;
 
 use super::App;
 use super::analyse::{Answered, analyze};
+use super::analyze_logs::Log;
+use super::documents::{Citation, Context, material};
 use super::error::ApiError;
 use super::form::Form;
 use super::request_id::RequestId;
@@ -36,24 +38,32 @@ pub(super) async fn generate(
     let wish = cache::wish_of_headers(request.headers());
     let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
     let asked = Asked { wish: asked.wish.and(wish), ..asked };
-    let ready = Ready::check(&app, &caller, &request_id, asked)?;
-    let session_id = ready.session_id.clone();
+    let ready = Ready::check(&app, &caller, &request_id, asked).await?;
+    let told = ready.told.clone();
     let answered = analyze(&app, ready, Box::new(|_| ())).await?;
-    Ok(Json(answer(&answered, &session_id, &request_id)?).into_response())
+    Ok(Json(answer(&answered, &told, &request_id)?).into_response())
 }
 
 /// An analysis that may begin.
 pub(super) struct Ready {
     pub(super) plan: Plan,
-    pub(super) session_id: String,
+    pub(super) told: Told,
     pub(super) asker: Asker,
     pub(super) reader: Reader,
     pub(super) wish: Wish,
 }
 
+/// What the caller is told beside what an analysis brings.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) session_id: String,
+    /// What the providers read beside the question; nothing where that was not asked for.
+    pub(super) citations: Option<Vec<Citation>>,
+}
+
 impl Ready {
     /// Checks what was asked against what this caller may ask and what can be asked at all.
-    pub(super) fn check(
+    pub(super) async fn check(
         app: &App,
         caller: &Caller,
         request_id: &Arc<str>,
@@ -62,7 +72,15 @@ impl Ready {
         if !caller.may_ask(asked.question.task_type) {
             return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
         }
-        asked.question.prompt = sanitise(app, asked.question.prompt)?;
+        asked.question.prompt = sanitise(app, "prompt", asked.question.prompt)?;
+        let (mut passages, mut citations) = (Vec::new(), None);
+        if let Some(context) = asked.context {
+            let query = asked.log.as_ref().map_or(&asked.question.prompt, |(_, keywords)| keywords);
+            passages = context.look_up(app, query).await?;
+            citations = Some(Citation::all(&passages));
+        }
+        let extract = asked.log.as_ref().map(|(extract, _)| extract.as_str());
+        asked.question.material = material(&passages, extract);
         let session_id = asked.session_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let asker = Asker {
             request_id: Arc::clone(request_id),
@@ -74,31 +92,31 @@ impl Ready {
         };
         let reader = Reader { key: caller.key().map(|key| key.id.clone()), user: asked.user_id };
         let plan = app.analyzer.plan(asked.question)?;
-        Ok(Self { plan, session_id, asker, reader, wish: asked.wish })
+        Ok(Self { plan, told: Told { session_id, citations }, asker, reader, wish: asked.wish })
     }
 }
 
 /// What the caller is told of an analysis.
 pub(super) fn answer<'a>(
     answered: &'a Answered,
-    session_id: &'a str,
+    told: &'a Told,
     request_id: &'a str,
 ) -> Result<GenerateResponse<'a>, ApiError> {
     match answered.report().outcome {
-        Ok(_) => Ok(GenerateResponse::new(answered, session_id, request_id)),
+        Ok(_) => Ok(GenerateResponse::new(answered, told, request_id)),
         Err(failure) => Err(refusal(answered.report(), failure)),
     }
 }
 
-/// The prompt as providers may see it.
-fn sanitise(app: &App, prompt: String) -> Result<String, ApiError> {
+/// What a caller wrote in `field`, as providers may see it.
+pub(super) fn sanitise(app: &App, field: &'static str, prompt: String) -> Result<String, ApiError> {
     let checked = app.sanitiser.check(&prompt);
     record_findings(&app.recorder, &checked.findings);
     if let Some(kind) = checked.refused_for() {
         return Err(ApiError::input_refused(kind));
     }
     if checked.text.trim().is_empty() {
-        return Err(ApiError::invalid_request(&[("prompt", "must not be empty".to_owned())]));
+        return Err(ApiError::invalid_request(&[(field, "must not be empty".to_owned())]));
     }
     Ok(match checked.text {
         Cow::Borrowed(_) => prompt,
@@ -130,6 +148,9 @@ fn refusal(report: &Report, failure: Failure) -> ApiError {
 /// A request as it came, found right.
 pub(super) struct Asked {
     question: Question,
+    context: Option<Context>,
+    /// What is to be read of a log, and what it is about.
+    log: Option<(String, String)>,
     user_id: Option<String>,
     session_id: Option<String>,
     wish: Wish,
@@ -140,6 +161,21 @@ impl Asked {
         let mut form = Form::parse(body)?;
         let prompt = form.required_text("prompt");
         let task_type = form.required_label::<TaskType>("task_type");
+        Self::rest(form, prompt, task_type, limits)
+    }
+
+    /// Adds what a log tells.
+    pub(super) fn attach(&mut self, log: &Log) {
+        self.log = Some((log.extract.clone(), log.keywords.clone()));
+    }
+
+    /// Reads the fields that all routes with analyses share; `prompt` and `task_type` are missing only where that was noted.
+    pub(super) fn rest(
+        mut form: Form,
+        prompt: Option<String>,
+        task_type: Option<TaskType>,
+        limits: &LimitSettings,
+    ) -> Result<Self, ApiError> {
         // Parallel calls have no depth; it is checked and otherwise ignored, for clients send it with either mode.
         let depth = form.number("depth", 1, MAX_DEPTH);
         let mode = match form.text("mode").as_deref() {
@@ -153,12 +189,14 @@ impl Asked {
         let models = form.texts("models", MAX_MODELS);
         let (user_id, session_id) = (form.name("user_id"), form.name("session_id"));
         let wish = cache::wish_of_field(&mut form);
+        let context = Context::read(&mut form);
         form.finish()?;
         // Nothing is missing when nothing was found wrong.
         let (Some(prompt), Some(task_type)) = (prompt, task_type) else { return Err(ApiError::internal()) };
         if prompt.len() as u64 > limits.prompt_bytes {
             return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
         }
-        Ok(Self { question: Question { prompt, task_type, mode, models }, user_id, session_id, wish })
+        let question = Question { prompt, task_type, mode, models, material: None };
+        Ok(Self { question, context, log: None, user_id, session_id, wish })
     }
 }

@@ -19,6 +19,7 @@ use crate::config::RedisSettings;
 use crate::guard::breaker::Breakers;
 use crate::guard::budget::{Budget, BudgetState, Link};
 use crate::store::audit::AuditStatus;
+use crate::store::drive::Drive;
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 
@@ -68,6 +69,7 @@ pub struct HealthChecks {
     store: Redis,
     audit: Option<AuditStatus>,
     budget: Budget,
+    documents: Option<Drive>,
     last: Arc<Mutex<(Option<Instant>, Findings)>>,
 }
 
@@ -80,8 +82,9 @@ impl HealthChecks {
         store: Redis,
         audit: Option<AuditStatus>,
         budget: Budget,
+        documents: Option<Drive>,
     ) -> Self {
-        Self { redis, exporter, recorder, store, audit, budget, last: Arc::default() }
+        Self { redis, exporter, recorder, store, audit, budget, documents, last: Arc::default() }
     }
 
     /// Looks now and then, for ever.
@@ -103,6 +106,7 @@ impl HealthChecks {
         note(&mut last.1, "exporter", up_or_down(exporter));
         note(&mut last.1, "mysql", check_audit(self.audit.as_ref()));
         note(&mut last.1, "budget", check_budget(&self.budget.state()));
+        note(&mut last.1, "google_drive", check_documents(self.documents.as_ref()));
         note(&mut last.1, "journal", check_journal(self.recorder.sample()));
         last.0 = Some(Instant::now());
         last.1.clone()
@@ -158,6 +162,22 @@ fn check_budget(state: &BudgetState) -> (Condition, Option<String>) {
         }
     };
     (Condition::Degraded, Some(reason))
+}
+
+/// Google Drive, as it was when the documents were looked at last.
+fn check_documents(documents: Option<&Drive>) -> (Condition, Option<String>) {
+    let Some(documents) = documents else {
+        return (Condition::Off, Some("drive.key_file is empty: there are no documents".to_owned()));
+    };
+    let status = documents.status();
+    match (status.problem, status.read_at_ms) {
+        (Some(problem), _) => (Condition::Down, Some(problem)),
+        (None, None) => (Condition::Degraded, Some("is being read for the first time".to_owned())),
+        (None, Some(_)) if status.unread > 0 => {
+            (Condition::Degraded, Some(format!("{} documents could not be read", status.unread)))
+        }
+        (None, Some(_)) => (Condition::Up, None),
+    }
 }
 
 /// The journal always takes part, unless it is switched off; it is in a bad way when it is nearly full.
@@ -218,6 +238,14 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
     }
     if let Some(audit) = &app.audit {
         services["mysql"]["waiting"] = json!(audit.waiting());
+    }
+    if let Some(documents) = &app.documents {
+        let (status, index) = (documents.status(), documents.index());
+        services["google_drive"]["documents"] = json!(index.as_ref().map_or(0, |index| index.documents()));
+        services["google_drive"]["passages"] = json!(index.as_ref().map_or(0, |index| index.passages()));
+        services["google_drive"]["skipped"] = json!(status.skipped);
+        services["google_drive"]["left_out"] = json!(status.left_out);
+        services["google_drive"]["read_at"] = json!(status.read_at_ms.map(clock::rfc3339));
     }
     Json(json!({
         "status": if well { "ok" } else { "degraded" },

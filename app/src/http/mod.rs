@@ -6,9 +6,12 @@
 mod access;
 mod alerts;
 mod analyse;
+mod analyze_logs;
 mod body;
 mod budget;
 mod cache;
+mod description;
+mod documents;
 mod error;
 mod exporter;
 mod form;
@@ -31,7 +34,7 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Json};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use techsapo_shared::event::Event;
 use techsapo_shared::labels::RouteKind;
@@ -55,6 +58,7 @@ use crate::runtime::{Connections, Sampler};
 use crate::shutdown::Shutdown;
 use crate::store::answers::Answers;
 use crate::store::audit::AuditStatus;
+use crate::store::drive::Drive;
 use crate::telemetry::Recorder;
 use error::ApiError;
 
@@ -100,6 +104,8 @@ pub struct App {
     pub pseudonyms: Pseudonyms,
     /// How the audit is; nothing where there is none.
     pub audit: Option<AuditStatus>,
+    /// Documents to search; nothing where there are none.
+    pub documents: Option<Drive>,
     /// When this instance began.
     pub started: Instant,
 }
@@ -112,6 +118,8 @@ const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
 const HEALTH: &str = "/api/v1/health";
 /// Tells which alerts fire.
 const ALERTS: &str = "/api/v1/alerts";
+/// Describes the API. It is public.
+const DESCRIPTION: &str = "/api/v1/openapi.json";
 /// Paths whose responses last as long as the caller likes.
 const STREAMS: [&str; 3] = ["/api/v1/metrics/stream", "/api/v1/wall-bounce/analyze", SOCKET];
 /// The live figures by WebSocket.
@@ -121,21 +129,32 @@ const API: &str = "/api/v1/";
 /// The route of a request that matched none.
 const UNMATCHED: &str = "unmatched";
 
+/// Every path with its handlers. What is added here stands in the description too (`data/openapi.json`): a test compares.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/api/v1/generate", post(generate::generate)),
+        ("/api/v1/analyze-logs", post(analyze_logs::analyze_logs)),
+        ("/api/v1/rag/search", post(documents::search)),
+        (HEALTH, get(health::detail)),
+        (ALERTS, get(alerts::list)),
+        ("/api/v1/budget", get(budget::state)),
+        ("/api/v1/session", post(session::begin).delete(session::end)),
+        ("/api/v1/wall-bounce/analyze", get(wall_bounce::events)),
+        ("/api/v1/metrics/stream", get(live::events)),
+        (DESCRIPTION, get(description::document)),
+        (SOCKET, get(live::socket)),
+        ("/health", get(health::basic)),
+        ("/ping", get(async || "pong")),
+        ("/metrics", get(exporter::metrics)),
+        ("/internal/status", get(status)),
+    ]
+}
+
 /// All routes with what holds for each.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/api/v1/generate", post(generate::generate))
-        .route(HEALTH, get(health::detail))
-        .route(ALERTS, get(alerts::list))
-        .route("/api/v1/budget", get(budget::state))
-        .route("/api/v1/session", post(session::begin).delete(session::end))
-        .route("/api/v1/wall-bounce/analyze", get(wall_bounce::events))
-        .route("/api/v1/metrics/stream", get(live::events))
-        .route(SOCKET, get(live::socket))
-        .route("/health", get(health::basic))
-        .route("/ping", get(async || "pong"))
-        .route("/metrics", get(exporter::metrics))
-        .route("/internal/status", get(status))
+    let router =
+        routes().into_iter().fold(Router::new(), |router, (path, handlers)| router.route(path, handlers));
+    router
         .merge(page::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
@@ -154,7 +173,7 @@ fn route_kind(route: &str) -> RouteKind {
         RouteKind::Probe
     } else if STREAMS.contains(&route) {
         RouteKind::Stream
-    } else if route.starts_with(API) {
+    } else if route.starts_with(API) && route != DESCRIPTION {
         RouteKind::Api
     } else {
         RouteKind::Page

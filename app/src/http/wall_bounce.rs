@@ -1,7 +1,7 @@
 //! `GET /api/v1/wall-bounce/analyze`: the same analysis as `generate`, told as it happens (server-sent events).
 //!
 //! Parameters: `query` (the prompt), `task_type` (basic unless named), `mode`, `depth`, `models` (separated by commas),
-//! `user_id`, `session_id`, `cache`. What is wrong with them is an ordinary error. Then come, each as an event of its name with a
+//! `user_id`, `session_id`, `cache`; `documents` (true or false) and `top_k`, which `generate` has in `context`. What is wrong with them is an ordinary error. Then come, each as an event of its name with a
 //! JSON object: `thinking` (who is asked), `provider_response` (each call, as it ends), and at the end `consensus` and
 //! `final_answer` (what `generate` answers), or `error` (the one error shape). Of an answer that is given again, the calls that were
 //! made then are told, each with `"cached": true`.
@@ -39,7 +39,7 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let body = Value::Object(fields(query.as_deref().unwrap_or(""))?).to_string();
     let asked = Asked::parse(body.as_bytes(), &app.settings.limits)?;
-    let ready = Ready::check(&app, &caller, &request_id, asked)?;
+    let ready = Ready::check(&app, &caller, &request_id, asked).await?;
     let open = app.connections.sse.opened();
 
     // A few events for each call: bounded by the number of calls.
@@ -49,13 +49,13 @@ pub(super) async fn events(
     let _ = tell.send(("thinking", thinking));
     tokio::spawn(async move {
         let watcher = tell.clone();
-        let session_id = ready.session_id.clone();
+        let told = ready.told.clone();
         let watch = Box::new(move |call: &Call| {
             let _ = watcher.send(("provider_response", provider_response(call, &CallView::of(call))));
         });
         let analysed = analyze(&app, ready, watch).await;
         let answered = analysed.and_then(|answered| {
-            let answer = json!(answer(&answered, &session_id, &request_id)?);
+            let answer = json!(answer(&answered, &told, &request_id)?);
             for call in answered.found().iter().flat_map(|found| &found.report.calls) {
                 let mut told = provider_response(call, &CallView::of(call).unused());
                 told["cached"] = json!(true);
@@ -84,19 +84,33 @@ pub(super) async fn events(
 /// What the parameters say, as the body of `generate` would.
 fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::from_iter([("task_type".to_owned(), json!("basic"))]);
+    let mut context = Map::new();
+    // What is no number, or no yes or no, is passed on, to be told so with all the rest.
+    let number = |text: &str| text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = match name.as_ref() {
             "models" => value.split(',').map(str::trim).filter(|model| !model.is_empty()).collect(),
-            // What is no number is passed on, to be told so with all the rest.
-            "depth" => value.parse::<u64>().map_or_else(|_| json!(value), |depth| json!(depth)),
-            "prompt" => {
-                return Err(ApiError::invalid_request(&[("prompt", "is named query here".to_owned())]));
+            "depth" => number(&value),
+            "documents" => {
+                let flag = value.parse::<bool>().map_or_else(|_| json!(value), |flag| json!(flag));
+                context.insert("documents".to_owned(), flag);
+                continue;
+            }
+            "top_k" => {
+                context.insert("top_k".to_owned(), number(&value));
+                continue;
+            }
+            "prompt" | "context" => {
+                let here = if name == "prompt" { "query" } else { "documents" };
+                let field = if name == "prompt" { "prompt" } else { "context" };
+                return Err(ApiError::invalid_request(&[(field, format!("is named {here} here"))]));
             }
             _ => json!(value),
         };
         let name = if name == "query" { "prompt" } else { name.as_ref() };
         fields.insert(name.to_owned(), value);
     }
+    fields.insert("context".to_owned(), Value::Object(context));
     Ok(fields)
 }
 

@@ -5,6 +5,8 @@ use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::{CacheType, Provider as Name, Status, TaskType, Vendor};
 
 use super::analyse::Answered;
+use super::documents::Citation;
+use super::generate::Told;
 use crate::analysis::agreement::Comparison;
 use crate::analysis::{Call, Mode, Pair, Report, Verdict};
 use crate::clock;
@@ -37,6 +39,9 @@ pub(super) struct GenerateResponse<'a> {
     cached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<CacheView>,
+    /// The passages that the providers read, by the numbers that the answer names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citations: Option<&'a [Citation]>,
     simulated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<&'static str>,
@@ -118,7 +123,7 @@ impl<'a> ConsensusComponents<'a> {
 }
 
 impl<'a> GenerateResponse<'a> {
-    pub(super) fn new(answered: &'a Answered, session_id: &'a str, request_id: &'a str) -> Self {
+    pub(super) fn new(answered: &'a Answered, told: &'a Told, request_id: &'a str) -> Self {
         let (report, found) = (answered.report(), answered.found());
         let simulated = report.answered().any(|call| call.provider.vendor() == Vendor::Simulated);
         let mut providers_used = Vec::new();
@@ -133,7 +138,7 @@ impl<'a> GenerateResponse<'a> {
             confidence: report.verdict.confidence_ppm.map(score),
             reasoning: reasoning(report, found),
             task_type: report.task_type,
-            session_id,
+            session_id: &told.session_id,
             wall_bounce_analysis: WallBounceAnalysis {
                 mode: match report.mode {
                     Mode::Parallel => "parallel",
@@ -152,6 +157,7 @@ impl<'a> GenerateResponse<'a> {
             },
             cached: found.is_some(),
             cache: found.map(CacheView::of),
+            citations: told.citations.as_deref(),
             simulated,
             notice: simulated.then_some(SIMULATED_NOTICE),
             request_id,

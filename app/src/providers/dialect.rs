@@ -89,17 +89,23 @@ impl Draft {
     }
 }
 
-/// The question in words, with the answer that went before.
+/// The question in words, with what is to be read beside it and the answer that went before.
 pub(super) fn question(request: &CompletionRequest<'_>) -> String {
-    let CompletionRequest { prompt, previous, .. } = request;
-    match previous {
-        None => (*prompt).to_owned(),
-        Some(previous) => format!(
-            "{prompt}\n\n---\nAnother assistant gave the answer below. Check it: correct what is wrong, add what is \
-             missing, keep what is right. Then give your own complete answer to the question above, in the language \
-             of the question.\n\n<answer>\n{previous}\n</answer>"
-        ),
+    let CompletionRequest { prompt, material, previous, .. } = request;
+    let mut question = (*prompt).to_owned();
+    if let Some(material) = material {
+        question.push_str("\n\n---\n");
+        question.push_str(material.as_str());
     }
+    if let Some(previous) = previous {
+        question.push_str(
+            "\n\n---\nAnother assistant gave the answer below. Check it: correct what is wrong, add what is missing, keep what is \
+             right. Then give your own complete answer to the question above, in the language of the question.\n\n<answer>\n",
+        );
+        question.push_str(previous);
+        question.push_str("\n</answer>");
+    }
+    question
 }
 
 /// JSON as the vendor documents it.

@@ -5,7 +5,7 @@
 //!
 //! * [`openai`], [`gemini`], [`anthropic`], [`openrouter`]: each vendor's wire format, as a `dialect`.
 //! * [`remote`]: a provider over the network in one of these dialects: attempts, fall-back to the next model, cost.
-//! * `transport`, `sse`, `retry`: one attempt, its events, and whether and when there is another.
+//! * `transport`, `sse`: one attempt, and its events. [`Material`]: what is read beside a question.
 //! * [`prices`]: what tokens cost. [`keys`]: what opens the door. [`simulated`]: answers without any of it.
 //! * [`live`]: the providers in force, which change while analyses run.
 //!
@@ -20,11 +20,11 @@ mod error;
 pub mod gemini;
 pub mod keys;
 pub mod live;
+mod material;
 pub mod openai;
 pub mod openrouter;
 pub mod prices;
 pub mod remote;
-mod retry;
 pub mod simulated;
 mod sse;
 mod transport;
@@ -38,6 +38,7 @@ use techsapo_shared::labels::{Provider as Name, TaskType};
 
 pub use error::{ErrorKind, ProviderError};
 pub use live::LiveProviders;
+pub use material::Material;
 
 /// One question to one provider.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,8 @@ pub struct CompletionRequest<'a> {
     pub task_type: TaskType,
     /// The model to ask and no other, one of [`Provider::models`]; nothing: the provider's choice.
     pub model: Option<&'a str>,
+    /// What is to be read beside the question.
+    pub material: Option<&'a Material>,
     /// The answer that another provider gave before, to be examined and bettered.
     pub previous: Option<&'a str>,
     /// When an answer is of no more use. A provider gives up by then, and says what it spent.

@@ -5,7 +5,6 @@
 //! also in a failure; the price is that of the model that served, at the time of the call.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,10 +20,8 @@ use super::keys::Key;
 use super::prices::{Price, at_most_nanousd, in_force, is_snapshot};
 use super::transport::{Exchange, Transport};
 use super::vendors::Vendor;
-use super::{
-    Completion, CompletionRequest, ErrorKind, Priced, Provider, ProviderError, Spent, Tokens, retry,
-};
-use crate::clock;
+use super::{Completion, CompletionRequest, ErrorKind, Priced, Provider, ProviderError, Spent, Tokens};
+use crate::{clock, retry};
 
 /// How long a model that the vendor does not have is not asked again.
 const GONE_FOR: Duration = Duration::from_secs(3_600);
@@ -155,9 +152,14 @@ impl Remote {
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(pause) = retry::pause(&error, attempt, self.settings.attempts, left, chance()) else {
-                return Err(error);
-            };
+            let pause = error
+                .kind
+                .retryable()
+                .then(|| {
+                    retry::pause(error.retry_after, attempt, self.settings.attempts, left, retry::chance())
+                })
+                .flatten();
+            let Some(pause) = pause else { return Err(error) };
             tracing::debug!(
                 provider = %self.vendor.provider,
                 model,
@@ -218,11 +220,6 @@ fn completion(asked: &str, draft: Draft, course: &Course) -> Completion {
     let same = served == asked || is_snapshot(&served, asked);
     let (model, instead_of) = if same { (asked.to_owned(), None) } else { (served, Some(asked.to_owned())) };
     Completion { text: draft.text, model, instead_of, spent: course.spent, attempts: course.attempts }
-}
-
-/// Evenly from 0 to 1, and different each time: the standard library's own seeds.
-fn chance() -> f64 {
-    (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 impl Provider for Remote {

@@ -11,7 +11,8 @@ use reqwest::{Client, Response, Url};
 use super::dialect::{Dialect, Draft};
 use super::keys::Key;
 use super::sse::Parser;
-use super::{ErrorKind, ProviderError, retry};
+use super::{ErrorKind, ProviderError};
+use crate::{clients, retry};
 
 /// Largest response that is read.
 const MAX_BODY_BYTES: usize = 8 << 20;
@@ -46,7 +47,7 @@ impl Transport {
         connect_timeout: Duration,
         idle_timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
-        let builder = crate::clients::builder().connect_timeout(connect_timeout).pool_idle_timeout(KEEP_IDLE);
+        let builder = clients::builder().connect_timeout(connect_timeout).pool_idle_timeout(KEEP_IDLE);
         // What runs on this machine is not reached through the proxy to the world outside.
         let local = base_url.starts_with("http://");
         let builder = if local { builder.no_proxy() } else { builder.https_only(true) };
@@ -131,12 +132,6 @@ fn too_large() -> ProviderError {
     ProviderError::new(ErrorKind::TooLarge, format!("the response exceeds {MAX_BODY_BYTES} bytes"))
 }
 
-/// The cause at the bottom, such as "Connection refused": what stands above repeats the address.
 fn network(error: &reqwest::Error) -> ProviderError {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    let step = if error.is_connect() { "connecting" } else { "reading the response" };
-    ProviderError::new(ErrorKind::Network, format!("{step}: {cause}"))
+    ProviderError::new(ErrorKind::Network, clients::cause(error))
 }

@@ -78,6 +78,7 @@ fn request(time: Duration) -> CompletionRequest<'static> {
         prompt: "Why is the sky blue?",
         task_type: TaskType::Basic,
         model: None,
+        material: None,
         previous: None,
         deadline: Instant::now() + time,
     }

@@ -1,6 +1,8 @@
 //! An app in this process, on a free port, with its journal in a folder of its own; and a client that speaks plain
 //! HTTP over real sockets, so that a test sees the bytes that a caller sees.
 
+pub(crate) mod description;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -86,7 +88,9 @@ impl App {
     pub(crate) fn raw(&self, request: impl AsRef<[u8]>) -> Response {
         let mut stream = self.connect();
         stream.write_all(request.as_ref()).unwrap();
-        read_response(&mut stream)
+        let response = read_response(&mut stream);
+        description::check(request.as_ref(), &response);
+        response
     }
 
     pub(crate) fn get(&self, path: &str) -> Response {

@@ -201,6 +201,7 @@ const NO_METRICS: &[&str] = &[
     "techsapo_producer",
     "techsapo_audit",
     "techsapo_backend",
+    "techsapo_session",
 ];
 
 #[test]

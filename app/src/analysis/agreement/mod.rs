@@ -18,6 +18,7 @@ mod numbers;
 mod sentence;
 mod similarity;
 mod stance;
+pub mod terms;
 mod text;
 
 use techsapo_shared::event::WHOLE_PPM;

@@ -83,7 +83,9 @@ impl Simulated {
             TaskType::Critical => 5,
         };
         let text = text::compose(request.prompt, stance, sentences, question, own);
-        let (input, output) = (tokens(request.prompt) + request.previous.map_or(0, tokens), tokens(&text));
+        let beside = request.material.map_or(0, |material| tokens(material.as_str()));
+        let input = tokens(request.prompt) + beside + request.previous.map_or(0, tokens);
+        let output = tokens(&text);
         Ok(Completion {
             model: request.model.unwrap_or(&self.models[0]).to_owned(),
             instead_of: None,
@@ -220,6 +222,7 @@ mod tests {
             prompt,
             task_type: TaskType::Basic,
             model: None,
+            material: None,
             previous: None,
             deadline: Instant::now(),
         })
@@ -273,6 +276,7 @@ mod tests {
             prompt: "abcd",
             task_type: TaskType::Basic,
             model: Some("m"),
+            material: None,
             previous: None,
             deadline: Instant::now(),
         };

@@ -2,7 +2,7 @@
 //!
 //! Everything that decides the answer goes in, each part with its length before it, so that no two different lists of parts
 //! read alike: the reader as far as answers are not shared, tier, mode with its depth, who is asked in which order (name,
-//! models, variant), and the question [normalised](normalise). Names and ids of sessions do not: nothing of an earlier question enters
+//! models, variant), the question [normalised](normalise), and what is read beside it (documents, a log). Names and ids of sessions do not: nothing of an earlier question enters
 //! a later one.
 
 use std::borrow::Cow;
@@ -14,6 +14,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::Reader;
 use crate::analysis::{Mode, Plan, Question};
 use crate::config::format::CacheScope;
+use crate::providers::Material;
 use crate::store::redis::PREFIX;
 
 /// Raised whenever the parts below, a value's form (`stored`) or the words that providers are asked in change: builds that
@@ -28,7 +29,7 @@ impl Key {
     /// The key of a question as it will be put, for this reader.
     pub(super) fn of(plan: &Plan, scope: CacheScope, reader: &Reader) -> Self {
         // Spelled out, so that a new field is thought of here.
-        let Question { prompt, task_type, mode, models: _ } = plan.question();
+        let Question { prompt, task_type, mode, models: _, material } = plan.question();
         let mut parts = Parts(digest::Context::new(&SHA256));
         parts.add(&VERSION.to_le_bytes());
         let Reader { key, user } = reader;
@@ -57,6 +58,9 @@ impl Key {
             choice.models.iter().for_each(|model| parts.add(model.as_bytes()));
         }
         parts.add(normalise(prompt).as_bytes());
+        // Another document, another log: another question.
+        parts.add(&[u8::from(material.is_some())]);
+        parts.add(material.as_ref().map_or("", Material::as_str).as_bytes());
         parts.key()
     }
 
@@ -144,6 +148,7 @@ mod tests {
             task_type: TaskType::Basic,
             mode: Mode::Parallel,
             models: Vec::new(),
+            material: None,
         }
     }
 
@@ -178,6 +183,8 @@ mod tests {
             asked(TaskType::Basic, Mode::Parallel, &["model-0", "model-2"]),
             asked(TaskType::Basic, Mode::Parallel, &["model-2", "model-0"]),
             asked(TaskType::Basic, Mode::Parallel, &["model-0", "model-1", "model-2"]),
+            key(Question { material: Some(Material::new("", [].into_iter())), ..question("Why?") }),
+            key(Question { material: Some(Material::new("", [("log", "A log.")].into_iter())), ..question("Why?") }),
         ];
         for analyzer in [analyzer(2, 4), analyzer(1, 2)] {
             let plan = analyzer.plan(question("Why?")).unwrap();

@@ -1,10 +1,9 @@
-//! Whether and when a failed attempt is followed by another. Pure but for the clock in `Retry-After` dates.
+//! When a failed attempt is followed by another, of whatever is asked over HTTP. Whether it may be is for who asks to say.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-
-use super::ProviderError;
 
 /// Longest pause before the second attempt; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -15,21 +14,22 @@ const RETRY_AFTER_MS: &str = "retry-after-ms";
 
 /// How long to wait before the next attempt; nothing when there is to be none.
 ///
-/// `attempt` is the number of the one that failed, from 1; `left` is the time until the deadline; `chance` is evenly
-/// from 0 to 1. A pause of ours lies evenly between half and all of the step, so that callers who failed together do
-/// not come back together. What the vendor asks for is waited in full, and a little more for the same reason.
-pub(super) fn pause(
-    error: &ProviderError,
+/// `asked` is what the server asks to wait; `attempt` is the number of the one that failed, from 1; `left` is the time
+/// until the deadline; `chance` is evenly from 0 to 1. A pause of ours lies evenly between half and all of the step, so
+/// that callers who failed together do not come back together. What the server asks for is waited in full, and a little
+/// more for the same reason.
+pub(crate) fn pause(
+    asked: Option<Duration>,
     attempt: u32,
     attempts: u32,
     left: Duration,
     chance: f64,
 ) -> Option<Duration> {
-    if !error.kind.retryable() || attempt >= attempts {
+    if attempt >= attempts {
         return None;
     }
     let step = FIRST_PAUSE.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_PAUSE);
-    let pause = match error.retry_after {
+    let pause = match asked {
         Some(asked) => asked.saturating_add(FIRST_PAUSE.mul_f64(chance / 2.0)),
         None => step.mul_f64(0.5 + chance / 2.0),
     };
@@ -38,7 +38,7 @@ pub(super) fn pause(
 }
 
 /// What a response says of when to come back: seconds, or a date.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(milliseconds) = text(RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok()) {
         return Duration::try_from_secs_f64(milliseconds / 1e3).ok();
@@ -50,38 +50,33 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     }
 }
 
+/// Evenly from 0 to 1, and different each time: the standard library's own seeds.
+pub(crate) fn chance() -> f64 {
+    (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::ErrorKind;
 
     const LONG: Duration = Duration::from_secs(3_600);
 
     #[test]
-    fn only_what_may_succeed_is_tried_again() {
-        for kind in ErrorKind::ALL {
-            let again = pause(&ProviderError::new(kind, ""), 1, 3, LONG, 0.5).is_some();
-            assert_eq!(again, kind.retryable(), "{kind:?}");
-        }
-    }
-
-    #[test]
     fn pauses_grow_vary_and_end() {
-        let error = ProviderError::new(ErrorKind::Overloaded, "");
-        let at = |attempt, chance| pause(&error, attempt, 99, LONG, chance).unwrap();
+        let at = |attempt, chance| pause(None, attempt, 99, LONG, chance).unwrap();
         assert_eq!((at(1, 0.0), at(1, 1.0)), (FIRST_PAUSE / 2, FIRST_PAUSE));
         assert_eq!(at(2, 1.0), FIRST_PAUSE * 2);
         assert_eq!(at(60, 1.0), LONGEST_PAUSE);
-        assert_eq!(pause(&error, 3, 3, LONG, 0.5), None, "the last attempt is the last");
-        assert_eq!(pause(&error, 1, 3, FIRST_PAUSE / 2, 0.0), None, "no time is left");
+        assert_eq!(pause(None, 3, 3, LONG, 0.5), None, "the last attempt is the last");
+        assert_eq!(pause(None, 1, 3, FIRST_PAUSE / 2, 0.0), None, "no time is left");
     }
 
     #[test]
-    fn the_vendor_s_wish_is_kept_or_nothing_is_tried() {
-        let error = ProviderError::new(ErrorKind::RateLimited, "").or_after(Some(Duration::from_secs(7)));
-        let wait = pause(&error, 1, 3, LONG, 1.0).unwrap();
+    fn the_server_s_wish_is_kept_or_nothing_is_tried() {
+        let asked = Some(Duration::from_secs(7));
+        let wait = pause(asked, 1, 3, LONG, 1.0).unwrap();
         assert!(wait >= Duration::from_secs(7) && wait < Duration::from_secs(8), "{wait:?}");
-        assert_eq!(pause(&error, 1, 3, Duration::from_secs(6), 0.0), None);
+        assert_eq!(pause(asked, 1, 3, Duration::from_secs(6), 0.0), None);
     }
 
     #[test]

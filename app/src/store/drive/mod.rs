@@ -1,0 +1,349 @@
+//! Google Drive as a source of documents: read with a service account, kept in memory, searched there.
+//!
+//! [`Drive::keep`] reads in the background what is new or changed and puts a new [`Index`] into force; whoever searches
+//! uses the one that is in force. What must hold: a request never waits for Google, and Drive away changes nothing but how
+//! old the documents are; what is held is bounded ([`DriveSettings`]); only texts are read, and nothing is written.
+//!
+//! * `account`, `token`: who reads. `exchange`, `client`, `listing`: what Drive is asked. `error`: why there is nothing.
+//! * `passages`, [`index`]: what is searched, and how it is ranked.
+
+mod account;
+mod client;
+mod error;
+mod exchange;
+pub mod index;
+mod listing;
+mod passages;
+mod token;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use techsapo_shared::event::{ErrorEvent, Event};
+use techsapo_shared::labels::{Service, Severity};
+
+use crate::clock;
+use crate::config::DriveSettings;
+use crate::guard::breaker::{Breakers, Policy};
+use crate::telemetry::Recorder;
+use account::Account;
+pub use account::KeyFileError;
+use client::Client;
+use error::{DriveError, Kind, Step};
+use index::{Document, Index, Origin};
+use listing::File;
+
+/// Documents read at once.
+const AT_ONCE: usize = 4;
+/// Pause after a look that did not succeed; each further one doubles it, up to the usual time between looks.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A look asks for many documents: a few failures in a row tell that there is no point in the rest.
+const POLICY: Policy = Policy {
+    window: Duration::from_secs(60),
+    failures: 3,
+    failure_ppm: 500_000,
+    open_for: Duration::from_secs(5),
+    open_for_at_most: Duration::from_secs(120),
+};
+
+/// Why documents cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveStartError {
+    /// The key file is wrong.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The system lacks what TLS needs.
+    #[error("cannot make an HTTP client for Google Drive")]
+    Client(#[from] reqwest::Error),
+}
+
+/// How reading goes.
+#[derive(Debug, Clone, Default)]
+pub struct DriveStatus {
+    /// When everything was looked at last, Unix milliseconds; nothing: not yet.
+    pub read_at_ms: Option<u64>,
+    /// Why the last look failed, if it did.
+    pub problem: Option<String>,
+    /// Documents whose present text could not be read at the last look.
+    pub unread: usize,
+    /// Files that are no text that can be had.
+    pub skipped: usize,
+    /// Documents for which there was no room.
+    pub left_out: usize,
+}
+
+/// The documents. Cheap to clone.
+#[derive(Clone)]
+pub struct Drive {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: DriveSettings,
+    client: Client,
+    recorder: Recorder,
+    index: RwLock<Option<Arc<Index>>>,
+    status: Mutex<DriveStatus>,
+}
+
+/// Looks at the key file, if one is set.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_key(settings: &DriveSettings) -> Result<(), KeyFileError> {
+    settings.key_file.as_deref().map_or(Ok(()), |path| Account::load(path).map(drop))
+}
+
+impl Drive {
+    /// Google Drive, not yet read; nothing where no key file is set.
+    ///
+    /// # Errors
+    /// When the key file is wrong.
+    pub fn open(
+        settings: &DriveSettings,
+        recorder: Recorder,
+        breakers: &Breakers,
+    ) -> Result<Option<Self>, DriveStartError> {
+        let Some(key_file) = settings.key_file.as_deref() else { return Ok(None) };
+        Self::with_key(settings, key_file, recorder, breakers).map(Some)
+    }
+
+    fn with_key(
+        settings: &DriveSettings,
+        key_file: &Path,
+        recorder: Recorder,
+        breakers: &Breakers,
+    ) -> Result<Self, DriveStartError> {
+        Account::load(key_file)?;
+        let breaker = breakers.add(Service::GoogleDrive, POLICY);
+        let shared = Shared {
+            settings: settings.clone(),
+            client: Client::new(settings, key_file, breaker)?,
+            recorder,
+            index: RwLock::default(),
+            status: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The documents as they were read last; nothing as long as they were not read.
+    pub fn index(&self) -> Option<Arc<Index>> {
+        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How reading goes.
+    pub fn status(&self) -> DriveStatus {
+        self.shared.status().clone()
+    }
+
+    /// Reads what is new or changed, again and again, for ever.
+    pub async fn keep(self) {
+        let every = self.shared.settings.refresh;
+        let mut known = HashMap::new();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let wait = match self.shared.look(&mut known).await {
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    every
+                }
+                Err(error) => {
+                    let wait = pause.max(error.retry_after.unwrap_or_default());
+                    pause = (pause * 2).min(every.max(FIRST_PAUSE));
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// What one look found.
+#[derive(Default)]
+struct Look {
+    documents: Vec<Arc<Document>>,
+    skipped: usize,
+    unread: usize,
+    left_out: usize,
+    /// The last failure that was not a document's own.
+    failure: Option<DriveError>,
+}
+
+impl Shared {
+    /// Looks once at everything. What could be read is in force afterwards, also where something failed.
+    async fn look(&self, known: &mut HashMap<String, Arc<Document>>) -> Result<(), DriveError> {
+        let listing = match listing::walk(&self.client, &self.settings.folders).await {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.failed(&error);
+                self.status().problem = Some(error.to_string());
+                return Err(error);
+            }
+        };
+        if listing.is_cut {
+            tracing::warn!(
+                "Google Drive has more folders and files than are looked through; the rest is left out"
+            );
+        }
+        let look = self.read(listing.files, known).await;
+        let left: HashMap<_, _> = look
+            .documents
+            .iter()
+            .map(|document| (document.origin.id.clone(), Arc::clone(document)))
+            .collect();
+        *known = left;
+        let failure = look.failure.clone();
+        self.put_into_force(look);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Reads the files that are new or changed, those changed last first, as long as there is room.
+    async fn read(&self, files: Vec<File>, known: &HashMap<String, Arc<Document>>) -> Look {
+        let mut look = Look::default();
+        let most = self.settings.documents;
+        let (all, mut seen) = (files.len(), 0);
+        let read = files.into_iter().take(most).map(|file| async move {
+            let before = known.get(&file.id);
+            let document = self.document(&file, before).await;
+            (document, before)
+        });
+        let mut read = stream::iter(read).buffered(AT_ONCE);
+        let mut room = usize::try_from(self.settings.index_bytes).unwrap_or(usize::MAX);
+        while let Some((document, before)) = read.next().await {
+            seen += 1;
+            let document = match document {
+                Ok(document) => Some(document),
+                Err(error) if error.kind.is_of_the_document() => {
+                    tracing::debug!(reason = %error, "A document of Google Drive is skipped");
+                    look.skipped += 1;
+                    None
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    look.unread += 1;
+                    look.failure = Some(error);
+                    before.cloned()
+                }
+            };
+            match document {
+                Some(document) if document.bytes <= room => {
+                    room -= document.bytes;
+                    look.documents.push(document);
+                }
+                // What is older is not read at all, or it would be read anew at each look.
+                Some(_) => {
+                    seen -= 1;
+                    break;
+                }
+                None => {}
+            }
+        }
+        look.left_out = all - seen;
+        look
+    }
+
+    /// A document as it is now: the one from before where nothing has changed.
+    async fn document(
+        &self,
+        file: &File,
+        before: Option<&Arc<Document>>,
+    ) -> Result<Arc<Document>, DriveError> {
+        let origin = Origin {
+            id: file.id.clone(),
+            name: file.name.clone(),
+            link: file.web_view_link.clone(),
+            modified_time: file.modified_time.clone(),
+        };
+        if let Some(before) = before.filter(|before| before.origin == origin) {
+            return Ok(Arc::clone(before));
+        }
+        let body = self.client.text(file).await?;
+        let text = text(body.bytes, body.is_cut)?;
+        // Taking apart what may be a mebibyte would hold up the requests that share this thread.
+        let prepared = tokio::task::spawn_blocking(move || Document::new(origin, &text, body.is_cut)).await;
+        let broken =
+            |error: tokio::task::JoinError| DriveError::new(Step::Read, Kind::Unreadable, error.to_string());
+        prepared.map(Arc::new).map_err(broken)
+    }
+
+    fn put_into_force(&self, look: Look) {
+        let index = Arc::new(Index::new(look.documents));
+        let now = clock::unix_ms();
+        let status = DriveStatus {
+            read_at_ms: Some(now),
+            problem: None,
+            unread: look.unread,
+            skipped: look.skipped,
+            left_out: look.left_out,
+        };
+        let (documents, passages) = (index.documents(), index.passages());
+        let before = {
+            let mut current = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            current.replace(index).map(|before| (before.documents(), before.passages()))
+        };
+        if before != Some((documents, passages)) {
+            let (skipped, left_out, unread) = (status.skipped, status.left_out, status.unread);
+            tracing::info!(
+                documents,
+                passages,
+                skipped,
+                left_out,
+                unread,
+                "The documents of Google Drive were read"
+            );
+        }
+        if status.left_out > 0 && self.status().left_out == 0 {
+            let left_out = status.left_out;
+            tracing::warn!(
+                left_out,
+                "Not all documents of Google Drive are searched: raise drive.documents or drive.index_bytes"
+            );
+        }
+        *self.status() = status;
+    }
+
+    /// States and logs a failure.
+    fn failed(&self, error: &DriveError) {
+        if error.kind == Kind::CircuitOpen {
+            return;
+        }
+        tracing::warn!(reason = %error, "Google Drive failed");
+        self.recorder.record(&Event::Error(ErrorEvent {
+            t: clock::unix_ms(),
+            error_type: Cow::Borrowed(error.kind.as_str()),
+            severity: Severity::Warning,
+            service: Service::GoogleDrive,
+        }));
+    }
+
+    fn status(&self) -> MutexGuard<'_, DriveStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes as text; what was cut within a character loses that character.
+fn text(mut bytes: Vec<u8>, is_cut: bool) -> Result<String, DriveError> {
+    let wrong = std::str::from_utf8(&bytes).err();
+    if let Some(error) = wrong.filter(|error| is_cut && error.error_len().is_none()) {
+        bytes.truncate(error.valid_up_to());
+    }
+    String::from_utf8(bytes).map_err(|_| DriveError::new(Step::Read, Kind::Unreadable, "it is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_utf_8_is_text_and_a_cut_within_a_character_does_no_harm() {
+        let bytes = "日本".as_bytes();
+        assert_eq!(text(bytes.to_vec(), false).unwrap(), "日本");
+        assert_eq!(text(bytes[..5].to_vec(), true).unwrap(), "日");
+        assert_eq!(text(bytes[..5].to_vec(), false).unwrap_err().kind, Kind::Unreadable);
+        assert_eq!(text(vec![0x93, 0xfa], true).unwrap_err().kind, Kind::Unreadable);
+    }
+}
