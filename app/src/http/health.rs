@@ -58,7 +58,8 @@ fn as_rfc3339<S: serde::Serializer>(unix_ms: &u64, serializer: S) -> Result<S::O
 type Findings = BTreeMap<&'static str, Finding>;
 
 /// Services that a circuit breaker stands before, and what they are called here.
-const BEHIND_BREAKERS: [(&str, Service); 2] = [("store", Service::Redis), ("mysql", Service::MySql)];
+const BEHIND_BREAKERS: [(&str, Service); 3] =
+    [("store", Service::Redis), ("mysql", Service::MySql), ("google_drive", Service::GoogleDrive)];
 
 /// Looks after the services and remembers since when they are as they are.
 #[derive(Clone)]
