@@ -2,7 +2,7 @@
 //!
 //! A vendor is asked when it has a section and a key. Without any key the simulated providers answer, unless
 //! `providers.simulated` says otherwise. [`Roster::assemble`] puts each behind its
-//! circuit breaker.
+//! circuit breaker, and before the budget.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,11 +14,13 @@ use crate::config::format::SimulatedMix;
 use crate::config::providers::{self as file, ConfiguredVendor};
 use crate::config::{BreakerSettings, ConfigError, Settings, SimulatedSettings};
 use crate::guard::breaker::{Breaker, Breakers, Policy};
+use crate::guard::budget::Budget;
+use crate::guard::budget::provider::{Budgeted, Counted};
 use crate::guard::provider::Guarded;
-use crate::providers::Provider;
 use crate::providers::keys::{Key, KeySources};
 use crate::providers::remote::{Remote, RemoteSettings};
 use crate::providers::simulated::{Behaviour, NAMES, Simulated};
+use crate::providers::{Priced, Provider};
 
 /// Where it is written who is asked.
 #[derive(Debug, Clone)]
@@ -80,7 +82,7 @@ impl Sources {
 }
 
 impl Roster {
-    /// The providers, each behind its breaker. Those of `before` whose settings are still the same stay, with their
+    /// The providers, each behind its breaker, the real ones paid by the budget, the simulated ones counted in it. Those of `before` whose settings are still the same stay, with their
     /// connections and what is known of them; the breakers of the others are closed.
     ///
     /// # Errors
@@ -105,8 +107,15 @@ impl Roster {
         for gone in before.remotes.iter().filter(|old| !stays(old)) {
             before.breakers.before(gone.provider.name()).reset();
         }
-        let real = remotes.iter().map(|kept| Arc::clone(&kept.provider) as Arc<dyn Provider>);
-        let simulated = self.simulated.iter().flat_map(simulated_providers);
+        let real = remotes.iter().map(|kept| {
+            let remote = Arc::clone(&kept.provider) as Arc<dyn Priced>;
+            Arc::new(Budgeted::new(remote, before.budget.clone())) as Arc<dyn Provider>
+        });
+        let simulated = self
+            .simulated
+            .iter()
+            .flat_map(simulated_providers)
+            .map(|provider| Arc::new(Counted::new(provider, before.budget.clone())) as Arc<dyn Provider>);
         let guarded = |provider: Arc<dyn Provider>| {
             let breaker = before.breakers.before(provider.name());
             Arc::new(Guarded::new(provider, breaker)) as Arc<dyn Provider>
@@ -117,15 +126,16 @@ impl Roster {
     }
 }
 
-/// The providers over the network that were assembled last, and the breakers of all that ever were.
+/// The providers over the network that were assembled last, the breakers of all that ever were, and who pays.
 pub struct Assembled {
     remotes: Vec<Kept>,
     breakers: ProviderBreakers,
+    budget: Budget,
 }
 
 impl Assembled {
-    /// Nobody yet; breakers are made among `breakers`.
-    pub fn new(breakers: Breakers, settings: &BreakerSettings) -> Self {
+    /// Nobody yet; breakers are made among `breakers`, and `budget` pays.
+    pub fn new(breakers: Breakers, settings: &BreakerSettings, budget: Budget) -> Self {
         let policy = Policy {
             window: settings.window,
             failures: u32::try_from(settings.failures).unwrap_or(u32::MAX),
@@ -133,7 +143,8 @@ impl Assembled {
             open_for: settings.open_for,
             open_for_at_most: settings.open_for_at_most,
         };
-        Self { remotes: Vec::new(), breakers: ProviderBreakers { breakers, policy, made: HashMap::new() } }
+        let breakers = ProviderBreakers { breakers, policy, made: HashMap::new() };
+        Self { remotes: Vec::new(), breakers, budget }
     }
 }
 

@@ -11,11 +11,13 @@ use techsapo_shared::event::{BudgetLimits, Event, WHOLE_PPM};
 use techsapo_shared::labels::ClosedLabel;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
 use crate::config::Settings;
 use crate::guard::breaker::Breakers;
+use crate::guard::budget::Budget;
 use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
@@ -133,17 +135,19 @@ pub async fn serve(
         audited.clone(),
     );
     let exporter = ExporterClient::new(&settings.exporter.url)?;
+    let budget = budget(&settings, &recorder, redis.clone(), audit.as_ref());
     let health = HealthChecks::new(
         settings.redis.clone(),
         exporter.clone(),
         recorder.clone(),
         redis.clone(),
         audited.clone(),
+        budget.clone(),
     );
     let limits = Limits { call: settings.analysis.provider_timeout, analysis: settings.analysis.deadline };
     let sanitiser = Sanitiser::new(settings.sanitise.clone())?;
     keys.announce();
-    let assembled = Assembled::new(breakers.clone(), &settings.breakers);
+    let assembled = Assembled::new(breakers.clone(), &settings.breakers, budget.clone());
     let sources = Sources::new(&settings, vendor_keys);
     let reloader = Reloader::start(sources, assembled, recorder.clone(), &instance)?;
     let analyzer = Analyzer::new(reloader.live(), limits);
@@ -152,11 +156,12 @@ pub async fn serve(
         t: clock::unix_ms(),
         daily_nanousd: settings.budget.daily_usd,
         monthly_nanousd: settings.budget.monthly_usd,
-        time_zone: Cow::Borrowed(&settings.budget.time_zone),
+        time_zone: Cow::Borrowed(settings.budget.time_zone.iana_name().unwrap_or("UTC")),
     }));
 
     // The first requests should find Redis, if it is there.
     redis.probe().await;
+    budget.exchange().await;
     // Dropped, and thereby stopped, when this function returns.
     let mut background = JoinSet::new();
     if recorder.is_on() {
@@ -167,6 +172,7 @@ pub async fn serve(
     let live = LiveFigures::new(exporter.clone(), &settings.live, shutdown.clone());
     background.spawn(live.clone().keep());
     background.spawn(redis.clone().keep_connected());
+    background.spawn(budget.clone().keep());
     background.spawn(keys.clone().follow(recorder.clone()));
     background.spawn(reloader.watch());
 
@@ -182,6 +188,7 @@ pub async fn serve(
         exporter,
         health,
         breakers,
+        budget: budget.clone(),
         keys,
         live,
         connections: connections.clone(),
@@ -219,11 +226,20 @@ pub async fn serve(
             "The shutdown deadline cut off what was still running"
         );
     }
+    // The last calls may have been settled just now.
+    budget.exchange().await;
     if let Some(audit) = audit {
         // It waits for its thread.
         let _ = tokio::task::spawn_blocking(move || audit.shutdown(deadline)).await;
     }
     Ok(())
+}
+
+/// The budget, under the id of this run in the audit.
+fn budget(settings: &Settings, recorder: &Recorder, redis: Redis, audit: Option<&Audit>) -> Budget {
+    let unrecorded = || Uuid::new_v4().to_string();
+    let run = recorder.producer().map_or_else(unrecorded, str::to_owned);
+    Budget::new(&settings.budget, &run, redis, audit.map(Audit::spending), Arc::new(clock::unix_ms))
 }
 
 /// The audit, if there is to be one.

@@ -264,6 +264,8 @@ pub struct Report {
 pub enum Failure {
     /// Too few providers answered.
     NotEnoughAnswers,
+    /// The same, for the budget had no room for those who might have.
+    OverBudget,
     /// Too few had answered when the time was over.
     DeadlineExceeded,
 }
@@ -285,6 +287,11 @@ impl Report {
         Some((call, call.result.as_ref().ok()?))
     }
 
+    /// What the budget said to calls that it had no room for.
+    pub fn over_budget(&self) -> Vec<&ProviderError> {
+        over_budget(&self.calls).collect()
+    }
+
     /// What all calls cost together.
     pub fn total_cost_nanousd(&self) -> u64 {
         self.calls.iter().map(Call::cost_nanousd).sum()
@@ -294,10 +301,15 @@ impl Report {
     pub fn status(&self) -> Status {
         match self.outcome {
             Ok(_) => Status::Success,
-            Err(Failure::NotEnoughAnswers) => Status::Error,
+            Err(Failure::NotEnoughAnswers | Failure::OverBudget) => Status::Error,
             Err(Failure::DeadlineExceeded) => Status::Timeout,
         }
     }
+}
+
+fn over_budget(calls: &[Call]) -> impl Iterator<Item = &ProviderError> {
+    let told = calls.iter().filter_map(|call| call.result.as_ref().err()?.told());
+    told.filter(|error| error.kind == ErrorKind::OverBudget)
 }
 
 /// Asks providers and compares what they say.
@@ -402,9 +414,11 @@ impl Analyzer {
     }
 }
 
-/// What the answers say together, and which one is returned; `in_vain` where there are too few of them.
+/// What the answers say together, and which one is returned; else that the budget was in the way, or `in_vain`.
 fn judge(prompt: &str, needed: usize, calls: &[Call], in_vain: Failure) -> (Verdict, Result<usize, Failure>) {
     let verdict = Verdict::of(prompt, calls);
+    let could_have = verdict.answered + over_budget(calls).count();
+    let in_vain = if could_have >= needed { Failure::OverBudget } else { in_vain };
     let outcome = verdict.chosen.filter(|_| verdict.answered >= needed).ok_or(in_vain);
     (verdict, outcome)
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use techsapo_redis_route::Route;
 use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
 
@@ -160,6 +161,11 @@ pub const FRACTION: Format<u32> = Format::new("a number from 0 to 1, such as 0.0
 pub const USD: Format<u64> = Format::new("an amount above zero in USD, such as 2.33", |text| {
     nano_usd(text).filter(|&amount| amount > 0)
 });
+/// A time zone that the database compiled into the binary knows.
+pub const TIME_ZONE: Format<TimeZone> =
+    Format::new("the IANA name of a time zone, such as UTC or Asia/Tokyo", |text| {
+        TimeZone::get(text).ok().filter(|zone| zone.iana_name().is_some())
+    });
 /// On or off.
 pub const SWITCH: Format<bool> = Format::new("true or false", |text| text.parse().ok());
 /// How far a group of rules goes.
@@ -344,6 +350,16 @@ mod tests {
         assert_eq!(FRACTION.parse("1.0"), Some(WHOLE_PPM));
         assert_eq!(FRACTION.parse("1.01"), None);
         assert_eq!(FRACTION.parse("-0.1"), None);
+    }
+
+    #[test]
+    fn a_time_zone_is_one_that_is_known() {
+        for name in ["UTC", "Asia/Tokyo", "America/New_York"] {
+            assert_eq!(TIME_ZONE.parse(name).unwrap().iana_name(), Some(name));
+        }
+        for bad in ["", "Mars/Olympus_Mons", "+09:00"] {
+            assert_eq!(TIME_ZONE.parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -25,10 +25,11 @@ use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
     ADDRESS, BYTES, CACHE_SCOPE, COUNT, CacheScope, DURATION, FRACTION, HOSTS, HTTP_URL, INSTANCE,
-    LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NAME, NETWORKS, NUMBER, OPTIONAL_PATH,
-    OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix,
-    TIMEOUT, USD,
+    LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NETWORKS, NUMBER, OPTIONAL_PATH, OTHER_REDIS_URL,
+    PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH, SimulatedMix, TIME_ZONE, TIMEOUT,
+    USD,
 };
+use jiff::tz::TimeZone;
 use techsapo_redis_route::Route;
 
 settings! {
@@ -240,8 +241,12 @@ settings! {
         daily_usd: u64 = USD("2.33"),
         /// Limit of a calendar month, in USD.
         monthly_usd: u64 = USD("70"),
-        /// Time zone that days and months begin in (IANA name).
-        time_zone: String = NAME("UTC"),
+        /// Time zone that days and months begin in (IANA name). The same for all instances and the exporter's figures.
+        time_zone: TimeZone = TIME_ZONE("UTC"),
+        /// Refuse a call to a real provider, before it is made, when the most that it may cost does not fit into what is left; false: only count. Simulated providers are never refused.
+        enforce: bool = SWITCH("true"),
+        /// Share of what is left that this instance may spend while Redis, through which instances count together, is away. Safe is 1 divided by the number of instances: 1 for a single one, 0 refuses everything meanwhile.
+        alone_share: u32 = FRACTION("0.5"),
     }
 
     /// The log. Personal data and secrets in it are masked; prompts are never in it.

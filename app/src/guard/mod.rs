@@ -3,6 +3,7 @@
 //! * [`address`]: where a request came from, and how little of that is told.
 //! * [`anomaly`]: behaviour that deserves a person's look.
 //! * [`breaker`]: stops asking what keeps failing, and lets one probe find out when it is well again.
+//! * [`budget`]: how much money may be spent.
 //! * [`caller`]: who is asking, as handlers know it.
 //! * [`host`]: by which name it is asked for.
 //! * [`keys`]: who may ask, and for how much.
@@ -16,6 +17,7 @@
 pub mod address;
 pub mod anomaly;
 pub mod breaker;
+pub mod budget;
 pub mod caller;
 pub mod host;
 pub mod keys;

@@ -71,7 +71,7 @@ fn settle(permit: Permit, failure: Option<ErrorKind>) {
             | Kind::Network,
         ) => permit.failure(),
         // It was not asked, so that nothing is known.
-        Some(Kind::Saturated | Kind::CircuitOpen) => drop(permit),
+        Some(Kind::Saturated | Kind::CircuitOpen | Kind::OverBudget) => drop(permit),
         None
         | Some(
             Kind::Refused

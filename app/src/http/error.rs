@@ -154,6 +154,16 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "not_enough_providers", message).with_details(details)
     }
 
+    /// `why` is what the budget says.
+    pub(super) fn budget_exhausted(why: &str, retry_after_s: u64, details: Value) -> Self {
+        let message = format!(
+            "the budget has no room for the providers that this needs: {why}; try again in {retry_after_s} s, or ask who runs \
+             this service to raise budget.daily_usd or budget.monthly_usd"
+        );
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "budget_exhausted", message);
+        Self { retry_after_s: Some(retry_after_s), ..error.with_details(details) }
+    }
+
     pub(super) fn deadline_exceeded(needed: usize, answered: usize, details: Value) -> Self {
         let message =
             format!("the time for an analysis was over when {answered} of {needed} needed answers had come");

@@ -116,6 +116,12 @@ fn refusal(report: &Report, failure: Failure) -> ApiError {
         "total_cost_nanousd": report.total_cost_nanousd(),
     });
     match failure {
+        Failure::OverBudget => {
+            let refused = report.over_budget();
+            let why = refused.first().map_or_else(String::new, |error| error.detail.to_string());
+            let wait = refused.iter().filter_map(|error| error.retry_after).max().unwrap_or_default();
+            ApiError::budget_exhausted(&why, wait.as_millis().div_ceil(1_000) as u64, details)
+        }
         Failure::NotEnoughAnswers => ApiError::not_enough_providers(report.needed, answered, details),
         Failure::DeadlineExceeded => ApiError::deadline_exceeded(report.needed, answered, details),
     }

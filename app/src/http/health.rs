@@ -17,6 +17,7 @@ use super::{App, ExporterClient};
 use crate::clock;
 use crate::config::RedisSettings;
 use crate::guard::breaker::Breakers;
+use crate::guard::budget::{Budget, BudgetState, Link};
 use crate::store::audit::AuditStatus;
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
@@ -66,6 +67,7 @@ pub struct HealthChecks {
     recorder: Recorder,
     store: Redis,
     audit: Option<AuditStatus>,
+    budget: Budget,
     last: Arc<Mutex<(Option<Instant>, Findings)>>,
 }
 
@@ -77,8 +79,9 @@ impl HealthChecks {
         recorder: Recorder,
         store: Redis,
         audit: Option<AuditStatus>,
+        budget: Budget,
     ) -> Self {
-        Self { redis, exporter, recorder, store, audit, last: Arc::default() }
+        Self { redis, exporter, recorder, store, audit, budget, last: Arc::default() }
     }
 
     /// Looks now and then, for ever.
@@ -99,6 +102,7 @@ impl HealthChecks {
         note(&mut last.1, "store", up_or_down(self.store.check()));
         note(&mut last.1, "exporter", up_or_down(exporter));
         note(&mut last.1, "mysql", check_audit(self.audit.as_ref()));
+        note(&mut last.1, "budget", check_budget(&self.budget.state()));
         note(&mut last.1, "journal", check_journal(self.recorder.sample()));
         last.0 = Some(Instant::now());
         last.1.clone()
@@ -125,6 +129,35 @@ fn check_audit(audit: Option<&AuditStatus>) -> (Condition, Option<String>) {
         Some(audit) => up_or_down(audit.check()),
         None => (Condition::Off, Some("mysql.url is empty: there is no audit".to_owned())),
     }
+}
+
+/// The budget is well as long as it is counted with all instances, and has room.
+fn check_budget(state: &BudgetState) -> (Condition, Option<String>) {
+    if !state.enforced {
+        let reason = "budget.enforce is false: what is spent is counted, and nobody is refused";
+        return (Condition::Off, Some(reason.to_owned()));
+    }
+    let reached = state.periods.iter().rev().find(|period| period.is_reached);
+    let reason = match (reached, state.link) {
+        (Some(reached), _) => format!(
+            "the {} limit is reached until {}: real providers are not asked; budget.{}_usd sets it",
+            reached.period.as_str(),
+            clock::rfc3339(reached.span.ends_ms),
+            reached.period.as_str(),
+        ),
+        (None, Link::Shared) => return (Condition::Up, None),
+        (None, Link::Alone) => {
+            "the Redis of store.redis_url is away: this instance counts alone, and spends no more than budget.alone_share of \
+             what was left"
+                .to_owned()
+        }
+        (None, Link::Unknown) => {
+            "Redis has lost what was spent, and the audit in MySQL, which knows it, cannot be read: this instance spends no \
+             more than budget.alone_share"
+                .to_owned()
+        }
+    };
+    (Condition::Degraded, Some(reason))
 }
 
 /// The journal always takes part, unless it is switched off; it is in a bad way when it is nearly full.

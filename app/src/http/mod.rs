@@ -6,6 +6,7 @@
 mod access;
 mod analyse;
 mod body;
+mod budget;
 mod cache;
 mod error;
 mod exporter;
@@ -41,6 +42,7 @@ pub use suspicion::Suspicion;
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
 use crate::guard::breaker::Breakers;
+use crate::guard::budget::Budget;
 use crate::guard::keys::Keys;
 use crate::guard::limits::Limits;
 use crate::guard::sanitise::Sanitiser;
@@ -72,6 +74,8 @@ pub struct App {
     pub health: HealthChecks,
     /// Know which services are left alone.
     pub breakers: Breakers,
+    /// Pays.
+    pub budget: Budget,
     /// Knows who may ask.
     pub keys: Keys,
     /// The key figures, for those who watch them.
@@ -114,6 +118,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/generate", post(generate::generate))
         .route(HEALTH, get(health::detail))
+        .route("/api/v1/budget", get(budget::state))
         .route("/api/v1/session", post(session::begin).delete(session::end))
         .route("/api/v1/wall-bounce/analyze", get(wall_bounce::events))
         .route("/api/v1/metrics/stream", get(live::events))

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Saturated,
     /// It failed too often and is left alone for a while: no call was made.
     CircuitOpen,
+    /// The budget has no room for what it may cost: no call was made.
+    OverBudget,
     /// The key is wrong, or may not do this.
     Auth,
     /// The account has no money or no quota left.
@@ -46,9 +48,10 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Saturated,
         Self::CircuitOpen,
+        Self::OverBudget,
         Self::Auth,
         Self::Quota,
         Self::RateLimited,
@@ -70,6 +73,7 @@ impl ErrorKind {
         match self {
             Self::Saturated => "saturated",
             Self::CircuitOpen => "circuit_open",
+            Self::OverBudget => "budget_exhausted",
             Self::Auth => "auth",
             Self::Quota => "quota",
             Self::RateLimited => "rate_limited",
@@ -94,7 +98,7 @@ impl ErrorKind {
 
     /// Whether no call was made at all, because something here forbade it.
     pub fn rejected(self) -> bool {
-        matches!(self, Self::Saturated | Self::CircuitOpen)
+        matches!(self, Self::Saturated | Self::CircuitOpen | Self::OverBudget)
     }
 
     fn sentence(self) -> &'static str {
@@ -103,6 +107,7 @@ impl ErrorKind {
                 "all places for calls to this provider are taken (concurrency in providers.toml)"
             }
             Self::CircuitOpen => "the provider failed too often and is left alone for a while",
+            Self::OverBudget => "the budget has no room for this call",
             Self::Auth => "the provider does not accept the key, or the key may not do this",
             Self::Quota => "the account has no credit or quota left",
             Self::RateLimited => "the provider limits the rate of requests",

@@ -9,6 +9,8 @@
 //! * [`prices`]: what tokens cost. [`keys`]: what opens the door. [`simulated`]: answers without any of it.
 //! * [`live`]: the providers in force, which change while analyses run.
 //!
+//! [`Priced`] is who can say beforehand what a question may cost.
+//!
 //! Guards around calls are providers that wrap another (`guard::provider`). They refuse with a kind that
 //! [`ErrorKind::rejected`] knows: an analysis then counts the call as rejected.
 
@@ -129,4 +131,10 @@ pub trait Provider: Send + Sync {
         &'a self,
         request: CompletionRequest<'a>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>>;
+}
+
+/// A provider that is paid.
+pub trait Priced: Provider {
+    /// The most that one attempt at this request can cost, in billionths of a US dollar; 0 where no price is known.
+    fn cost_at_most_nanousd(&self, request: &CompletionRequest<'_>) -> u64;
 }

@@ -48,6 +48,23 @@ pub fn in_force<'a>(prices: &'a [Price], model: &str, at_ms: u64, input_tokens: 
     latest(&|priced| priced == model).or_else(|| latest(&|priced| is_snapshot(model, priced)))
 }
 
+/// The most that a call can cost that uses no more than these tokens: as if all its input were of the dearest kind (a price
+/// for longer calls is never the lower one). A model without a price may cost what the vendor's dearest does; where there is
+/// no price at all, it is 0.
+pub fn at_most_nanousd(prices: &[Price], model: &str, at_ms: u64, input: u64, output: u64) -> u64 {
+    let most = |price: &Price| {
+        let kinds = [
+            Tokens { input, output, ..Tokens::default() },
+            Tokens { input, cached_input: input, output, ..Tokens::default() },
+            Tokens { input, cache_write: input, output, ..Tokens::default() },
+        ];
+        kinds.into_iter().map(|tokens| price.cost_nanousd(tokens)).max().unwrap_or_default()
+    };
+    let of = |model: &str| in_force(prices, model, at_ms, input).map(most);
+    let dearest = || prices.iter().filter_map(|price| of(&price.model)).max();
+    of(model).or_else(dearest).unwrap_or_default()
+}
+
 /// Whether `served` is a dated or numbered edition of `model`: `gpt-5-2025-08-07` of `gpt-5`, `…-20250514`, `…-001`.
 pub fn is_snapshot(served: &str, model: &str) -> bool {
     let Some(edition) = served.strip_prefix(model).and_then(|rest| rest.strip_prefix('-')) else {
@@ -98,6 +115,18 @@ mod tests {
         assert_eq!(found("m-2025-01-01", 300, 1), Some(4));
         assert_eq!(found("m-2025-02-02", 300, 1), Some(3));
         assert_eq!(found("m-mini", 300, 1), None);
+    }
+
+    #[test]
+    fn the_most_that_a_call_can_cost_is_by_the_dearest_kind_of_input_and_all_the_output() {
+        let prices =
+            [price("m", 0, 0, 1_250_000_000), price("m", 0, 1_000, 5_000_000_000), price("n", 0, 0, 1)];
+        let most = |model, input| at_most_nanousd(&prices, model, 0, input, 16_000);
+        assert_eq!(most("m", 1_000), 1_000 * 3_750 + 16_000 * 10_000, "written to a cache");
+        assert_eq!(most("m", 1_001), 1_001 * 5_000 + 16_000 * 10_000);
+        assert_eq!(most("m-2025-01-01", 1_001), most("m", 1_001));
+        assert_eq!(most("new", 1_001), most("m", 1_001), "as the dearest");
+        assert_eq!(at_most_nanousd(&[], "m", 0, 1_001, 16_000), 0);
     }
 
     #[test]

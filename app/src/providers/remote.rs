@@ -18,14 +18,19 @@ use tokio::time::timeout_at;
 
 use super::dialect::{self, Draft};
 use super::keys::Key;
-use super::prices::{Price, in_force, is_snapshot};
+use super::prices::{Price, at_most_nanousd, in_force, is_snapshot};
 use super::transport::{Exchange, Transport};
 use super::vendors::Vendor;
-use super::{Completion, CompletionRequest, ErrorKind, Provider, ProviderError, Spent, Tokens, retry};
+use super::{
+    Completion, CompletionRequest, ErrorKind, Priced, Provider, ProviderError, Spent, Tokens, retry,
+};
 use crate::clock;
 
 /// How long a model that the vendor does not have is not asked again.
 const GONE_FOR: Duration = Duration::from_secs(3_600);
+
+/// What vendors add to a question, in tokens: marks of roles and of beginning and end; theirs take about ten.
+const FRAME_TOKENS: u64 = 64;
 
 /// How one vendor is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,5 +243,16 @@ impl Provider for Remote {
         request: CompletionRequest<'a>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
         self.ask(request).boxed()
+    }
+}
+
+impl Priced for Remote {
+    /// A token has at least one byte, and an answer never more tokens than it may. Who is asked when a model turns out to be
+    /// gone may be dearer.
+    fn cost_at_most_nanousd(&self, request: &CompletionRequest<'_>) -> u64 {
+        let input = dialect::question(request).len() as u64 + FRAME_TOKENS;
+        let (prices, now_ms) = (&self.settings.prices, clock::unix_ms());
+        let most = |model| at_most_nanousd(prices, model, now_ms, input, self.settings.max_output_tokens);
+        self.candidates(request.model).into_iter().map(most).max().unwrap_or_default()
     }
 }

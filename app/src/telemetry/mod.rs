@@ -159,6 +159,11 @@ impl Recorder {
         self.journal.clone()
     }
 
+    /// The id under which this run's facts are counted, if they are; no other run ever has it.
+    pub fn producer(&self) -> Option<&str> {
+        self.journal.as_ref().map(|journal| journal.current().producer())
+    }
+
     /// Whether anything is recorded. Facts that cost something to put together need not be, otherwise.
     pub fn is_on(&self) -> bool {
         self.journal.is_some()

@@ -7,6 +7,7 @@
 mod answers;
 mod attempts;
 mod breakers;
+mod budget;
 mod running;
 #[allow(dead_code)] // Other tests use the rest of it.
 #[path = "../support/mod.rs"]

@@ -50,6 +50,8 @@ const RULES: &[Rule] = &[
     Rule { place: "app/src/guard/anomaly.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/sanitise.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/breaker/core.rs", words: IMPURE, because: PURE },
+    Rule { place: "app/src/guard/budget/calendar.rs", words: IMPURE, because: PURE },
+    Rule { place: "app/src/guard/budget/ledger.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/keys/ring.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/limits/window.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/catalog.rs", words: IMPURE, because: PURE },

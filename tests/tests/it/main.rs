@@ -5,6 +5,7 @@ mod answers;
 mod app_start;
 mod architecture;
 mod audit;
+mod budget;
 mod contract;
 mod end_to_end;
 mod limits;

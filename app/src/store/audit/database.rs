@@ -76,7 +76,7 @@ impl From<Error> for Fault {
 
 /// States every statement as a fact, if there is a journal to state it in.
 #[derive(Clone)]
-pub(super) struct Meter(Option<Recorder>);
+pub(super) struct Meter(pub(super) Option<Recorder>);
 
 impl Meter {
     /// Waits for a statement of this kind and states how it went.
@@ -115,15 +115,7 @@ impl Database {
         settings: &AuditSettings,
         recorder: Option<Recorder>,
     ) -> Result<Self, super::AuditError> {
-        let opts = Opts::from_url(&settings.mysql_url).map_err(super::AuditError::Url)?;
-        let authority = settings.ca_file.clone();
-        let tls = opts.ssl_opts().cloned().map(|tls| match authority {
-            Some(file) => tls.with_root_certs(vec![file.into()]).with_disable_built_in_roots(true),
-            None => tls,
-        });
-        // The server's socket file, if it is on this host, would be another way than the one that was asked for.
-        let opts = OptsBuilder::from_opts(opts).prefer_socket(false).ssl_opts::<Option<SslOpts>>(tls);
-        let opts = opts.setup(vec![SETUP]).into();
+        let opts = opts(settings)?;
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(super::AuditError::Thread)?;
         Ok(Self { opts, migrate: settings.migrate, meter: Meter(recorder), runtime, connection: None })
@@ -188,6 +180,19 @@ impl Database {
     }
 }
 
+/// How to connect.
+pub(super) fn opts(settings: &AuditSettings) -> Result<Opts, super::AuditError> {
+    let opts = Opts::from_url(&settings.mysql_url).map_err(super::AuditError::Url)?;
+    let authority = settings.ca_file.clone();
+    let tls = opts.ssl_opts().cloned().map(|tls| match authority {
+        Some(file) => tls.with_root_certs(vec![file.into()]).with_disable_built_in_roots(true),
+        None => tls,
+    });
+    // The server's socket file, if it is on this host, would be another way than the one that was asked for.
+    let opts = OptsBuilder::from_opts(opts).prefer_socket(false).ssl_opts::<Option<SslOpts>>(tls);
+    Ok(opts.setup(vec![SETUP]).into())
+}
+
 /// A connection to a database whose tables are as they should be.
 async fn connect(opts: Opts, migrate: bool, meter: &Meter) -> Result<Conn, Fault> {
     let mut conn = within(CALL, async { Ok(Conn::new(opts).await?) }).await?;
@@ -200,7 +205,10 @@ async fn connect(opts: Opts, migrate: bool, meter: &Meter) -> Result<Conn, Fault
     Ok(conn)
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     timeout(limit, work)
         .await
         .unwrap_or_else(|_| Err(Fault::schema(format!("no answer within {} s", limit.as_secs()))))

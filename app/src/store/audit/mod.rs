@@ -6,11 +6,12 @@
 //! row's key is the event's number in the journal.
 //!
 //! Inside: `migrations` (the tables), `row` (from event to rows), `database` (the door), `spill` (what waits on disk
-//! when MySQL is away for long), `writer` (the thread).
+//! when MySQL is away for long), `writer` (the thread), [`Spending`] (what was spent, read back for the budget).
 
 mod database;
 mod migrations;
 mod row;
+mod spending;
 mod spill;
 mod writer;
 
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use techsapo_shared::labels::Service;
 
-use self::database::Database;
+use self::database::{Database, Meter};
+pub use self::spending::{RunSpent, Spending, SpendingError};
 use self::spill::Spill;
 use self::writer::Writer;
 use crate::guard::breaker::{Breakers, Policy};
@@ -168,6 +170,7 @@ impl AuditStatus {
 /// The running audit.
 pub struct Audit {
     status: AuditStatus,
+    spending: Spending,
     stop: mpsc::Sender<Instant>,
     ended: mpsc::Receiver<()>,
 }
@@ -185,6 +188,9 @@ impl Audit {
         let journal = recorder.journal().ok_or(AuditError::NoJournal)?;
         let folder = settings.journal_dir.join(SPILL_FOLDER);
         let shared = Arc::<Shared>::default();
+        let breaker = breakers.add(Service::MySql, POLICY);
+        let meter = Meter(Some(recorder.clone()));
+        let spending = Spending::new(database::opts(settings)?, meter, Arc::clone(&breaker));
         let writer = Writer {
             database: Database::new(settings, Some(recorder.clone()))?,
             spill: open_spill(&folder)?,
@@ -193,7 +199,7 @@ impl Audit {
             folder,
             hold_bytes: settings.hold_bytes,
             shared: Arc::clone(&shared),
-            breaker: breakers.add(Service::MySql, POLICY),
+            breaker,
             look_at: Instant::now(),
             in_trouble: false,
             spill_fails: false,
@@ -208,12 +214,17 @@ impl Audit {
                 drop(end);
             })
             .map_err(AuditError::Thread)?;
-        Ok(Self { status: AuditStatus { journal, shared }, stop, ended })
+        Ok(Self { status: AuditStatus { journal, shared }, spending, stop, ended })
     }
 
     /// How it is, for as long as anybody wants to know.
     pub fn status(&self) -> AuditStatus {
         self.status.clone()
+    }
+
+    /// What it knows of money, for the budget.
+    pub fn spending(&self) -> Spending {
+        self.spending.clone()
     }
 
     /// Writes what is pending, until `deadline` has passed or MySQL is away; the next run writes the rest. To be called

@@ -116,7 +116,7 @@ impl Analysis {
 }
 
 /// An instant as MySQL writes it, in UTC.
-fn datetime(unix_ms: u64) -> String {
+pub(super) fn datetime(unix_ms: u64) -> String {
     clock::rfc3339(unix_ms).replace('T', " ").replace('Z', "")
 }
 

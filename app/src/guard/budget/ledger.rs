@@ -1,0 +1,323 @@
+//! What an instance knows of the budget: what each run of an app has spent in a day or month, and which calls are open. Pure.
+//!
+//! What must hold:
+//!
+//! * A sum belongs to one run of an app, which alone adds to it. So two accounts of the same sum differ only in age, and the
+//!   larger one is the later: accounts can be joined in any order, again and again, and from any source (Redis, the audit),
+//!   and nothing is counted twice.
+//! * A call is open from its reservation until it is settled or expires. A call that is settled late counts all the same.
+//! * Alone, without Redis, an instance spends at most a share of what it knew to be left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use techsapo_shared::event::WHOLE_PPM;
+use techsapo_shared::labels::BudgetPeriod;
+
+use super::calendar::{Span, Today};
+
+/// Fields of what real providers charged; `budget.lua` knows this word too.
+const REAL: &str = "real:";
+/// Fields of what simulated ones would have.
+const SIMULATED: &str = "simulated:";
+/// How long Redis keeps a day and a month after it was last told something of them. What comes later than that is lost to a
+/// budget that is over anyway.
+const KEPT_MS: u64 = 35 * 86_400_000;
+
+/// Whose money it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Money {
+    /// It is to be paid.
+    Real,
+    /// Nobody pays it; it is shown.
+    Simulated,
+}
+
+/// What may be spent, in nano-USD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// In a calendar day.
+    pub daily: u64,
+    /// In a calendar month.
+    pub monthly: u64,
+    /// Share of what is left, in millionths, that one instance may spend while it is alone.
+    pub alone_ppm: u32,
+}
+
+impl Limits {
+    /// The limit of a period.
+    pub fn of(&self, period: BudgetPeriod) -> u64 {
+        match period {
+            BudgetPeriod::Daily => self.daily,
+            BudgetPeriod::Monthly => self.monthly,
+        }
+    }
+}
+
+/// The day or month of a moment.
+pub fn span(today: &Today, period: BudgetPeriod) -> &Span {
+    match period {
+        BudgetPeriod::Daily => &today.day,
+        BudgetPeriod::Monthly => &today.month,
+    }
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The limit is reached, or would be by this call.
+    Spent,
+    /// Calls under way may need what is left.
+    Reserved,
+    /// What is left is not this instance's to spend while it is alone.
+    Share,
+}
+
+/// What is to be told to Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Calls that are over.
+    pub closed: Vec<u64>,
+    /// Calls that were reserved without Redis: number, nano-USD, milliseconds until it expires.
+    pub opened: Vec<(u64, u64, u64)>,
+    /// Days and months, the current ones first: name, milliseconds that it is to be kept, field and nano-USD.
+    pub spans: Vec<(String, u64, Vec<(String, u64)>)>,
+}
+
+/// What Redis tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Incoming {
+    /// What all instances have reserved, in nano-USD.
+    pub reserved: u64,
+    /// Fields of each day and month of the [`Outgoing`], where they were asked for.
+    pub spans: Vec<BTreeMap<String, u64>>,
+}
+
+/// Sums of one day or month.
+#[derive(Debug, Clone, Default)]
+struct Sums {
+    /// Field → nano-USD.
+    fields: BTreeMap<String, u64>,
+    /// What Redis has of this run's own fields: real, simulated.
+    told: [u64; 2],
+}
+
+impl Sums {
+    fn of(&self, kind: &str) -> u64 {
+        let of_kind = self.fields.range(kind.to_owned()..).take_while(|(field, _)| field.starts_with(kind));
+        of_kind.fold(0, |sum, (_, nanousd)| sum.saturating_add(*nanousd))
+    }
+
+    fn get(&self, field: &str) -> u64 {
+        self.fields.get(field).copied().unwrap_or_default()
+    }
+
+    fn raise(&mut self, field: &str, nanousd: u64) {
+        if nanousd > self.get(field) {
+            self.fields.insert(field.to_owned(), nanousd);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    nanousd: u64,
+    expires_ms: u64,
+    /// Redis has it.
+    told: bool,
+}
+
+/// See the file's head. Times are Unix milliseconds, amounts nano-USD.
+#[derive(Debug)]
+pub struct Ledger {
+    limits: Limits,
+    run: String,
+    /// This run's own fields: real, simulated.
+    own: [String; 2],
+    spans: BTreeMap<String, Sums>,
+    open: BTreeMap<u64, Open>,
+    /// Calls that are over, and of which Redis may not have heard so.
+    closed: BTreeSet<u64>,
+    /// What other instances had reserved when Redis was last heard.
+    reserved_elsewhere: u64,
+}
+
+impl Ledger {
+    /// Of the run of an app with this id, which no other run ever had.
+    pub fn new(run: &str, limits: Limits) -> Self {
+        Self {
+            limits,
+            run: run.to_owned(),
+            own: [format!("{REAL}{run}"), format!("{SIMULATED}{run}")],
+            spans: BTreeMap::new(),
+            open: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            reserved_elsewhere: 0,
+        }
+    }
+
+    /// What may be spent.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Reserves room for a call without asking Redis.
+    ///
+    /// # Errors
+    /// In which period there is none, and why.
+    pub fn reserve_alone(
+        &mut self,
+        call: u64,
+        nanousd: u64,
+        expires_ms: u64,
+        today: &Today,
+    ) -> Result<(), (BudgetPeriod, Lack)> {
+        self.expire(today.at_ms);
+        // The month first: where it has no room, the end of the day brings none.
+        for period in [BudgetPeriod::Monthly, BudgetPeriod::Daily] {
+            self.room_alone(period, nanousd, today).map_err(|lack| (period, lack))?;
+        }
+        self.reserved(call, nanousd, expires_ms, false);
+        Ok(())
+    }
+
+    fn room_alone(&self, period: BudgetPeriod, nanousd: u64, today: &Today) -> Result<(), Lack> {
+        let limit = self.limits.of(period);
+        let (spent, own_untold) = self
+            .spans
+            .get(&span(today, period).name)
+            .map_or((0, 0), |sums| (sums.of(REAL), sums.get(&self.own[0]).saturating_sub(sums.told[0])));
+        if spent.saturating_add(nanousd) > limit {
+            return Err(Lack::Spent);
+        }
+        let wanted = self.open_nanousd().saturating_add(nanousd);
+        if spent.saturating_add(self.reserved_elsewhere).saturating_add(wanted) > limit {
+            return Err(Lack::Reserved);
+        }
+        // Shares are of what was left when the instances last heard of each other.
+        let left = limit.saturating_sub(spent - own_untold).saturating_sub(self.reserved_elsewhere);
+        let share = u128::from(left) * u128::from(self.limits.alone_ppm) / u128::from(WHOLE_PPM);
+        if u128::from(own_untold) + u128::from(wanted) > share { Err(Lack::Share) } else { Ok(()) }
+    }
+
+    /// Notes that there is a reservation for a call; `told`: in Redis.
+    pub fn reserved(&mut self, call: u64, nanousd: u64, expires_ms: u64, told: bool) {
+        self.open.insert(call, Open { nanousd, expires_ms, told });
+    }
+
+    /// Notes that a call is over; it need not have been known.
+    pub fn release(&mut self, call: u64) {
+        self.open.remove(&call);
+        self.closed.insert(call);
+    }
+
+    /// Adds what was spent at a moment.
+    pub fn spend(&mut self, money: Money, nanousd: u64, today: &Today) {
+        if nanousd == 0 {
+            return;
+        }
+        let field = &self.own[money as usize];
+        for span in [&today.day, &today.month] {
+            let sums = self.spans.entry(span.name.clone()).or_default();
+            let sum = sums.get(field).saturating_add(nanousd);
+            sums.raise(field, sum);
+        }
+    }
+
+    /// Takes in what the audit says that a run spent of real money in a day or month. Of this run it knows nothing new.
+    pub fn learn(&mut self, span: &str, run: &str, nanousd: u64) {
+        if run != self.run {
+            self.spans.entry(span.to_owned()).or_default().raise(&format!("{REAL}{run}"), nanousd);
+        }
+    }
+
+    /// What Redis is to be told: what is new, and `everything` that is known of the current day and month.
+    pub fn outgoing(&mut self, everything: bool, today: &Today) -> Outgoing {
+        self.expire(today.at_ms);
+        let current = [&today.day.name, &today.month.name];
+        self.spans.retain(|name, sums| current.contains(&name) || is_untold(sums, &self.own));
+        let late = self.spans.keys().filter(|name| !current.contains(name));
+        let span = |name: &String| {
+            let fields = self.spans.get(name).map(|sums| &sums.fields).into_iter().flatten();
+            let fields = fields.filter(|(field, _)| everything || self.own.contains(field));
+            (name.clone(), KEPT_MS, fields.map(|(field, sum)| (field.clone(), *sum)).collect())
+        };
+        let untold = self.open.iter().filter(|(_, open)| !open.told);
+        Outgoing {
+            closed: self.closed.iter().copied().collect(),
+            opened: untold
+                .map(|(&call, open)| (call, open.nanousd, open.expires_ms.saturating_sub(today.at_ms)))
+                .collect(),
+            spans: current.into_iter().chain(late).map(span).collect(),
+        }
+    }
+
+    /// Takes in that Redis has what it was told, and what it tells.
+    pub fn told(&mut self, sent: &Outgoing, heard: &Incoming) {
+        for call in &sent.closed {
+            self.closed.remove(call);
+        }
+        for (call, ..) in &sent.opened {
+            if let Some(open) = self.open.get_mut(call) {
+                open.told = true;
+            }
+        }
+        for (index, (name, _, fields)) in sent.spans.iter().enumerate() {
+            let sums = self.spans.entry(name.clone()).or_default();
+            for (told, own) in sums.told.iter_mut().zip(&self.own) {
+                let now = fields.iter().find(|(field, _)| field == own).map_or(0, |(_, nanousd)| *nanousd);
+                *told = (*told).max(now);
+            }
+            let heard = heard.spans.get(index).into_iter().flatten();
+            for (field, nanousd) in heard.filter(|(field, _)| is_sum(field)) {
+                sums.raise(field, *nanousd);
+            }
+        }
+        let own_told = self.open.values().filter(|open| open.told).map(|open| open.nanousd).sum();
+        self.reserved_elsewhere = heard.reserved.saturating_sub(own_told);
+    }
+
+    /// Takes in that Redis has lost what it was told.
+    pub fn untold(&mut self) {
+        self.open.values_mut().for_each(|open| open.told = false);
+        self.spans.values_mut().for_each(|sums| sums.told = [0; 2]);
+    }
+
+    /// What is known to have been spent in a day or month.
+    pub fn spent(&self, money: Money, span: &Span) -> u64 {
+        let kind = match money {
+            Money::Real => REAL,
+            Money::Simulated => SIMULATED,
+        };
+        self.spans.get(&span.name).map_or(0, |sums| sums.of(kind))
+    }
+
+    /// What calls under way have reserved, as far as is known.
+    pub fn reserved_nanousd(&self) -> u64 {
+        self.open_nanousd().saturating_add(self.reserved_elsewhere)
+    }
+
+    fn open_nanousd(&self) -> u64 {
+        self.open.values().map(|open| open.nanousd).sum()
+    }
+
+    /// Whether there is something of real money that Redis has not heard.
+    pub fn has_news(&self) -> bool {
+        let spent = |sums: &Sums| sums.get(&self.own[0]) > sums.told[0];
+        !self.closed.is_empty() || self.open.values().any(|open| !open.told) || self.spans.values().any(spent)
+    }
+
+    fn expire(&mut self, now_ms: u64) {
+        self.open.retain(|_, open| open.expires_ms > now_ms);
+    }
+}
+
+fn is_untold(sums: &Sums, own: &[String; 2]) -> bool {
+    sums.told.iter().zip(own).any(|(told, field)| sums.get(field) > *told)
+}
+
+fn is_sum(field: &str) -> bool {
+    field.starts_with(REAL) || field.starts_with(SIMULATED)
+}
+
+#[cfg(test)]
+mod tests;

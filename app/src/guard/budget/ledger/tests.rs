@@ -1,0 +1,249 @@
+//! The rules of an account, and that accounts agree whatever happens to Redis: random histories against a plain sum.
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::super::calendar::Calendar;
+use super::*;
+
+const NOON_MS: u64 = 1_790_000_000_000;
+const DAY_MS: u64 = 86_400_000;
+
+fn today_at(ms: u64) -> Today {
+    Calendar::new(TimeZone::UTC).at(ms)
+}
+
+fn ledger(run: &str, daily: u64, alone_ppm: u32) -> Ledger {
+    Ledger::new(run, Limits { daily, monthly: 1_000, alone_ppm })
+}
+
+/// Redis, as far as the ledger is concerned.
+#[derive(Default)]
+struct Till {
+    spans: BTreeMap<String, BTreeMap<String, u64>>,
+    open: BTreeMap<(String, u64), u64>,
+}
+
+impl Till {
+    fn exchange(&mut self, ledger: &mut Ledger, today: &Today) {
+        let sent = ledger.outgoing(true, today);
+        let run = ledger.run.clone();
+        for call in &sent.closed {
+            self.open.remove(&(run.clone(), *call));
+        }
+        for (call, nanousd, _) in &sent.opened {
+            self.open.insert((run.clone(), *call), *nanousd);
+        }
+        let mut heard = Incoming { reserved: self.open.values().sum(), spans: Vec::new() };
+        for (name, _, fields) in &sent.spans {
+            let kept = self.spans.entry(name.clone()).or_default();
+            for (field, nanousd) in fields {
+                let sum = kept.entry(field.clone()).or_default();
+                *sum = (*sum).max(*nanousd);
+            }
+            heard.spans.push(kept.clone());
+        }
+        ledger.told(&sent, &heard);
+    }
+}
+
+#[test]
+fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
+    let today = today_at(NOON_MS);
+    let mut other = ledger("other", 100, 500_000);
+    let mut own = ledger("own", 100, 500_000);
+    let mut till = Till::default();
+    other.spend(Money::Real, 10, &today);
+    other.reserve_alone(1, 10, u64::MAX, &today).unwrap();
+    till.exchange(&mut other, &today);
+    till.exchange(&mut own, &today);
+    assert_eq!((own.spent(Money::Real, &today.day), own.reserved_nanousd()), (10, 10));
+
+    // 80 are left, of which 40 are its own.
+    let mut reserve =
+        |ledger: &mut Ledger, call, nanousd| ledger.reserve_alone(call, nanousd, u64::MAX, &today);
+    let refused = |lack| Err((BudgetPeriod::Daily, lack));
+    assert_eq!(reserve(&mut own, 1, 91), refused(Lack::Spent));
+    assert_eq!(reserve(&mut own, 1, 81), refused(Lack::Reserved));
+    assert_eq!(reserve(&mut own, 1, 41), refused(Lack::Share));
+    assert_eq!(reserve(&mut own, 1, 40), Ok(()));
+    assert_eq!(reserve(&mut own, 2, 1), refused(Lack::Share));
+    own.release(1);
+    own.spend(Money::Real, 30, &today);
+    assert_eq!(reserve(&mut own, 3, 11), refused(Lack::Share));
+    assert_eq!(reserve(&mut own, 3, 10), Ok(()));
+    own.release(3);
+
+    // Heard by Redis, it is no longer news, and the share is one of what is left now.
+    till.exchange(&mut own, &today);
+    assert_eq!(reserve(&mut own, 4, 25), Ok(()));
+    assert_eq!(reserve(&mut own, 5, 1), refused(Lack::Share));
+}
+
+#[test]
+fn a_share_of_one_is_all_and_of_nothing_is_nothing() {
+    let today = today_at(NOON_MS);
+    assert_eq!(ledger("own", 100, WHOLE_PPM).reserve_alone(1, 100, u64::MAX, &today), Ok(()));
+    let refused = ledger("own", 100, 0).reserve_alone(1, 1, u64::MAX, &today);
+    assert_eq!(refused, Err((BudgetPeriod::Monthly, Lack::Share)));
+}
+
+#[test]
+fn simulated_money_takes_no_room() {
+    let today = today_at(NOON_MS);
+    let mut ledger = ledger("own", 100, WHOLE_PPM);
+    ledger.spend(Money::Simulated, 5_000, &today);
+    assert_eq!(ledger.reserve_alone(1, 100, u64::MAX, &today), Ok(()));
+    let sums = [Money::Real, Money::Simulated].map(|money| ledger.spent(money, &today.month));
+    assert_eq!(sums, [0, 5_000]);
+}
+
+#[test]
+fn a_new_day_has_room_and_the_month_goes_on() {
+    let mut ledger = ledger("own", 400, WHOLE_PPM);
+    for day in 0..3 {
+        let today = today_at(NOON_MS + day * DAY_MS);
+        let room = if day == 2 { 200 } else { 400 };
+        assert!(ledger.reserve_alone(day, room + 1, u64::MAX, &today).is_err());
+        assert_eq!(ledger.reserve_alone(day, room, u64::MAX, &today), Ok(()), "{day}");
+        ledger.release(day);
+        ledger.spend(Money::Real, 400, &today);
+    }
+    let today = today_at(NOON_MS + 3 * DAY_MS);
+    assert_eq!(ledger.reserve_alone(9, 1, u64::MAX, &today), Err((BudgetPeriod::Monthly, Lack::Spent)));
+}
+
+#[test]
+fn a_reservation_that_is_never_settled_expires_and_a_late_settlement_counts() {
+    let today = today_at(NOON_MS);
+    let mut ledger = ledger("own", 100, WHOLE_PPM);
+    ledger.reserve_alone(1, 100, NOON_MS + 10, &today).unwrap();
+    assert!(ledger.reserve_alone(2, 1, u64::MAX, &today_at(NOON_MS + 9)).is_err());
+    assert_eq!(ledger.reserve_alone(2, 1, u64::MAX, &today_at(NOON_MS + 10)), Ok(()));
+    ledger.release(1);
+    ledger.spend(Money::Real, 60, &today);
+    assert_eq!((ledger.reserved_nanousd(), ledger.spent(Money::Real, &today.day)), (1, 60));
+}
+
+#[test]
+fn redis_is_told_what_is_new_and_after_a_loss_everything() {
+    let yesterday = today_at(NOON_MS);
+    let today = today_at(NOON_MS + DAY_MS);
+    let mut ledger = ledger("own", 1_000, WHOLE_PPM);
+    let mut till = Till::default();
+    ledger.spend(Money::Real, 5, &yesterday);
+    ledger.learn(&today.month.name, "gone", 7);
+    ledger.learn(&today.month.name, "own", 999);
+    ledger.reserve_alone(1, 10, u64::MAX, &today).unwrap();
+    assert!(ledger.has_news());
+    let sent = ledger.outgoing(false, &today);
+    let names: Vec<_> = sent.spans.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["2026-09-22", "2026-09", "2026-09-21"], "the day of what is told late");
+    assert_eq!(sent.spans[1].2, [("real:own".to_owned(), 5)], "others' sums only in an exchange");
+    assert_eq!(sent.opened, [(1, 10, u64::MAX - today.at_ms)]);
+    till.exchange(&mut ledger, &today);
+    assert!(!ledger.has_news());
+    let silent = ledger.outgoing(true, &today);
+    assert_eq!((silent.opened.len(), silent.spans.len()), (0, 2));
+    assert_eq!(silent.spans[1].2, [("real:gone".to_owned(), 7), ("real:own".to_owned(), 5)]);
+
+    ledger.untold();
+    assert!(ledger.has_news());
+    let mut emptied = Till::default();
+    emptied.exchange(&mut ledger, &today);
+    assert_eq!(emptied.spans["2026-09"], till.spans["2026-09"]);
+    assert_eq!(emptied.open, till.open);
+    ledger.release(1);
+    assert_eq!(ledger.outgoing(false, &today).closed, [1]);
+    emptied.exchange(&mut ledger, &today);
+    assert!(emptied.open.is_empty() && !ledger.has_news());
+}
+
+/// What may happen to three instances and their Redis.
+#[derive(Debug, Clone)]
+enum Step {
+    Spend(usize, u64),
+    Exchange(usize),
+    /// Redis loses everything.
+    Lose,
+    /// An instance dies; a new run takes its place.
+    Crash(usize),
+    /// An instance reads the audit, which lacks what was spent last.
+    Audit(usize),
+    NextDay,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3_usize, 1..50_u64).prop_map(|(who, nanousd)| Step::Spend(who, nanousd)),
+        4 => (0..3_usize).prop_map(Step::Exchange),
+        1 => Just(Step::Lose),
+        1 => (0..3_usize).prop_map(Step::Crash),
+        1 => (0..3_usize).prop_map(Step::Audit),
+        1 => Just(Step::NextDay),
+    ]
+}
+
+/// What was spent: run, day, nano-USD, in order.
+type History = Vec<(String, String, u64)>;
+
+fn read_audit(ledger: &mut Ledger, history: &[(String, String, u64)], today: &Today) {
+    let runs: BTreeSet<_> = history.iter().map(|(run, ..)| run).collect();
+    for run in runs {
+        let own = || history.iter().filter(|(who, ..)| who == run);
+        let day = own().filter(|(_, day, _)| *day == today.day.name).map(|(.., sum)| sum).sum();
+        ledger.learn(&today.month.name, run, own().map(|(.., sum)| sum).sum());
+        ledger.learn(&today.day.name, run, day);
+    }
+}
+
+proptest! {
+    #[test]
+    fn with_the_audit_nothing_is_forgotten_or_counted_twice(steps in prop::collection::vec(step(), 1..60)) {
+        // From the first of a month, so that fifteen days are within it.
+        let mut now_ms = today_at(NOON_MS).month.begins_ms;
+        let mut runs = 0;
+        let mut new_run = || { runs += 1; ledger(&format!("run-{runs}"), 1_000, WHOLE_PPM) };
+        let mut instances = [new_run(), new_run(), new_run()];
+        let (mut till, mut history) = (Till::default(), History::new());
+        let mut days = 0;
+        for step in steps {
+            let today = today_at(now_ms);
+            match step {
+                Step::Spend(who, nanousd) => {
+                    instances[who].spend(Money::Real, nanousd, &today);
+                    history.push((instances[who].run.clone(), today.day.name.clone(), nanousd));
+                }
+                Step::Exchange(who) => till.exchange(&mut instances[who], &today),
+                Step::Lose => {
+                    till = Till::default();
+                    instances.iter_mut().for_each(Ledger::untold);
+                }
+                Step::Crash(who) => instances[who] = new_run(),
+                Step::Audit(who) => {
+                    let written = history.len().saturating_sub(2);
+                    read_audit(&mut instances[who], &history[..written], &today);
+                }
+                Step::NextDay => {
+                    days += 1;
+                    now_ms += if days < 20 { DAY_MS } else { 0 };
+                }
+            }
+        }
+        let today = today_at(now_ms);
+        let month: u64 = history.iter().map(|(.., nanousd)| nanousd).sum();
+        let own_day = history.iter().filter(|(_, day, _)| *day == today.day.name);
+        let day: u64 = own_day.map(|(.., nanousd)| nanousd).sum();
+        for instance in &instances {
+            prop_assert!(instance.spent(Money::Real, &today.month) <= month, "never more than was spent");
+        }
+        read_audit(&mut instances[0], &history, &today);
+        for who in [0, 1, 2, 0, 1, 2] {
+            till.exchange(&mut instances[who], &today);
+        }
+        for instance in &instances {
+            prop_assert_eq!(instance.spent(Money::Real, &today.month), month);
+            prop_assert_eq!(instance.spent(Money::Real, &today.day), day);
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! The budget: room is reserved before a real provider is asked, and what the call cost is settled after it.
+//!
+//! Redis is the till that all instances share; [`Budget::reserve`] asks it in one round trip, and it adds and decides in one
+//! step. Every instance keeps an account of its own of what it was told there (`ledger`), and is told all of it every
+//! second. From that
+//!
+//! * it goes on alone while Redis is away, with a share of what was left, and tells Redis afterwards;
+//! * a Redis that has lost everything is given it back, and what no living instance knows comes from the audit.
+//!
+//! What must hold: a real provider is never asked for more than there is room for; what was spent is never forgotten as long
+//! as Redis, one instance or the audit remembers it, and never counted twice. Nothing but [`Budget::reserve`] waits for
+//! Redis on a request's way, for the store's time-out at most; MySQL is asked in the background alone.
+//!
+//! Inside: `calendar` and `ledger` (the rules, pure), `till` and `budget.lua` (Redis), [`provider`] (who is held to it).
+
+pub mod calendar;
+pub mod ledger;
+pub mod provider;
+mod till;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use techsapo_shared::labels::{BudgetPeriod, ClosedLabel as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::calendar::{Calendar, Span, Today};
+use self::ledger::{Lack, Ledger, Limits, Money, Outgoing, span};
+use self::till::{Extent, Heard, Outcome, Till, Wanted};
+use crate::clock;
+use crate::config::BudgetSettings;
+use crate::store::audit::{Spending, SpendingError};
+use crate::store::redis::{Redis, StoreError};
+
+/// How often an instance and Redis tell each other everything.
+const EXCHANGE_EVERY: Duration = Duration::from_secs(1);
+/// How often the audit is read for what runs left behind that ended before they could tell.
+const AUDIT_EVERY: Duration = Duration::from_secs(600);
+/// How soon it is read again after it could not be.
+const AUDIT_AGAIN: Duration = Duration::from_secs(2);
+/// How much longer than its call a reservation lasts: time for settling it.
+const GRACE: Duration = Duration::from_secs(60);
+/// When to ask again where calls under way may give room back: about as long as such a call takes.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What tells the time, in Unix milliseconds.
+pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// There is no room for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct Refusal {
+    /// The period that has none.
+    pub period: BudgetPeriod,
+    /// Why.
+    pub lack: Lack,
+    /// When the period ends, Unix milliseconds.
+    pub ends_ms: u64,
+    /// When to ask again.
+    pub retry_in: Duration,
+}
+
+impl Refusal {
+    fn sentence(&self) -> String {
+        let period = self.period.as_str();
+        match self.lack {
+            Lack::Spent => format!("the {period} limit is reached until {}", clock::rfc3339(self.ends_ms)),
+            Lack::Reserved => format!("calls under way may need all that is left of the {period} limit"),
+            Lack::Share => {
+                format!("while Redis is away, this instance may spend no more of the {period} limit")
+            }
+        }
+    }
+}
+
+/// Whom an instance counts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// With all others, in Redis.
+    Shared,
+    /// By itself: Redis is away.
+    Alone,
+    /// By itself: Redis has lost what was spent, and the audit, which knows, cannot be read.
+    Unknown,
+}
+
+impl Link {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Alone => "alone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How the budget is.
+#[derive(Debug, Clone)]
+pub struct BudgetState {
+    /// Whether calls are refused for it.
+    pub enforced: bool,
+    /// Whom this instance counts with.
+    pub link: Link,
+    /// The day and the month. Other instances' part in them is a second old at most while Redis is there.
+    pub periods: [PeriodState; 2],
+}
+
+/// How a day or month is. Amounts are nano-USD.
+#[derive(Debug, Clone)]
+pub struct PeriodState {
+    /// Which of the two.
+    pub period: BudgetPeriod,
+    /// Its name and limits in time.
+    pub span: Span,
+    /// What may be spent in it.
+    pub limit: u64,
+    /// What was spent, of real money.
+    pub spent: u64,
+    /// What calls under way may spend yet.
+    pub reserved: u64,
+    /// What simulated providers would have cost; it takes no room.
+    pub simulated: u64,
+    /// A call was refused in it because its limit is reached.
+    pub is_reached: bool,
+}
+
+/// The budget, as one instance sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Budget {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    enforced: bool,
+    limits: Limits,
+    calendar: Calendar,
+    now: Now,
+    till: Till,
+    audit: Option<Spending>,
+    books: Mutex<Books>,
+    calls: AtomicU64,
+    /// There is something to tell Redis.
+    news: Notify,
+    /// Redis has lost something, so that the audit may know more.
+    doubt: Notify,
+}
+
+struct Books {
+    ledger: Ledger,
+    /// Nothing until Redis was asked for the first time.
+    link: Option<Link>,
+    /// What the ledger holds is all that there is to know: it has been told everything once.
+    is_whole: bool,
+    /// Names of the day and month in which a call was refused for good.
+    reached: [Option<String>; 2],
+}
+
+impl Budget {
+    /// The budget of the settings, kept in `redis` under the id of this `run` of the app, which no other run ever had. What
+    /// Redis has lost is asked of the `audit`.
+    pub fn new(
+        settings: &BudgetSettings,
+        run: &str,
+        redis: Redis,
+        audit: Option<Spending>,
+        now: Now,
+    ) -> Self {
+        let limits = Limits {
+            daily: settings.daily_usd,
+            monthly: settings.monthly_usd,
+            alone_ppm: settings.alone_share,
+        };
+        let books = Books {
+            ledger: Ledger::new(run, limits),
+            link: None,
+            // Without an audit there is nobody to learn more from.
+            is_whole: audit.is_none(),
+            reached: [None, None],
+        };
+        let shared = Shared {
+            enforced: settings.enforce,
+            limits,
+            calendar: Calendar::new(settings.time_zone.clone()),
+            now,
+            till: Till::new(redis, run),
+            audit,
+            books: Mutex::new(books),
+            calls: AtomicU64::new(0),
+            news: Notify::new(),
+            doubt: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Reserves room for a call that costs `nanousd` at most and takes `patience` at most. Without an answer of Redis, this
+    /// instance decides alone.
+    ///
+    /// # Errors
+    /// When there is no room; where the budget is not enforced, there always is.
+    pub async fn reserve(&self, nanousd: u64, patience: Duration) -> Result<Reservation, Refusal> {
+        let shared = &self.shared;
+        if !shared.enforced {
+            return Ok(self.reservation(None));
+        }
+        // A call that nobody knows a price for still needs a budget that is not used up.
+        let nanousd = nanousd.max(1);
+        let call = shared.calls.fetch_add(1, Ordering::Relaxed);
+        let lasts_ms = clock::micros(patience.saturating_add(GRACE)) / 1_000;
+        let today = shared.today();
+        let expires_ms = today.at_ms.saturating_add(lasts_ms);
+        let wanted = Wanted { call, nanousd, lasts_ms, limits: shared.limits };
+        let outgoing = shared.books().ledger.outgoing(false, &today);
+        let heard = shared.till.step(&outgoing, Extent::News, Some(wanted)).await;
+
+        let mut books = shared.books();
+        match &heard {
+            Ok(heard) => {
+                if heard.outcome == Outcome::Reserved {
+                    books.ledger.reserved(call, nanousd, expires_ms, true);
+                }
+                books.ledger.told(&outgoing, &heard.incoming);
+                match heard.outcome {
+                    Outcome::Reserved => return Ok(self.reservation(Some(call))),
+                    Outcome::Full(period) => {
+                        let lack = if heard.spent_in(period) + nanousd > shared.limits.of(period) {
+                            Lack::Spent
+                        } else {
+                            Lack::Reserved
+                        };
+                        return Err(books.refuse(period, lack, &today));
+                    }
+                    // It has lost everything, which is to be seen to at once.
+                    Outcome::Open => shared.news.notify_one(),
+                }
+            }
+            Err(_) => books.link(Link::Alone, &shared.limits),
+        }
+        match books.ledger.reserve_alone(call, nanousd, expires_ms, &today) {
+            Ok(()) => Ok(self.reservation(Some(call))),
+            Err((period, lack)) => {
+                if matches!(heard, Err(StoreError::Failed(_))) {
+                    // It may have been reserved all the same.
+                    books.ledger.release(call);
+                }
+                Err(books.refuse(period, lack, &today))
+            }
+        }
+    }
+
+    fn reservation(&self, call: Option<u64>) -> Reservation {
+        Reservation { budget: self.clone(), call }
+    }
+
+    /// Counts what a simulated call would have cost.
+    pub fn count_simulated(&self, nanousd: u64) {
+        let today = self.shared.today();
+        self.shared.books().ledger.spend(Money::Simulated, nanousd, &today);
+    }
+
+    /// Keeps this instance's account and Redis' the same, for ever, and both right by the audit.
+    pub async fn keep(self) {
+        let shared = &self.shared;
+        tokio::join!(shared.exchange_for_ever(), shared.audit_for_ever());
+    }
+
+    /// Tells Redis everything once, and hears everything.
+    pub async fn exchange(&self) {
+        self.shared.exchange().await;
+    }
+
+    /// How it is.
+    pub fn state(&self) -> BudgetState {
+        let shared = &self.shared;
+        let today = shared.today();
+        let books = shared.books();
+        let state = |period| {
+            let span = span(&today, period);
+            PeriodState {
+                period,
+                limit: shared.limits.of(period),
+                spent: books.ledger.spent(Money::Real, span),
+                reserved: books.ledger.reserved_nanousd(),
+                simulated: books.ledger.spent(Money::Simulated, span),
+                is_reached: books.reached[period as usize].as_ref() == Some(&span.name),
+                span: span.clone(),
+            }
+        };
+        let periods = [BudgetPeriod::Daily, BudgetPeriod::Monthly].map(state);
+        BudgetState { enforced: shared.enforced, link: books.link.unwrap_or(Link::Alone), periods }
+    }
+}
+
+impl Shared {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn today(&self) -> Today {
+        self.calendar.at((self.now)())
+    }
+
+    async fn exchange_for_ever(&self) {
+        loop {
+            self.exchange().await;
+            let again = Instant::now() + EXCHANGE_EVERY;
+            loop {
+                tokio::select! {
+                    () = sleep_until(again) => break,
+                    () = self.news.notified() => if !self.tell().await { break },
+                }
+            }
+        }
+    }
+
+    /// Tells Redis what is new. Says whether all is well.
+    async fn tell(&self) -> bool {
+        let outgoing = {
+            let mut books = self.books();
+            if books.link == Some(Link::Shared) && !books.ledger.has_news() {
+                return true;
+            }
+            books.ledger.outgoing(false, &self.today())
+        };
+        let heard = self.till.step(&outgoing, Extent::News, None).await;
+        self.take_in(&outgoing, heard).is_some_and(|is_whole| is_whole)
+    }
+
+    /// Tells Redis everything, and gives back to it what it has lost.
+    async fn exchange(&self) {
+        for extent in [Extent::Exchange, Extent::Restore] {
+            let outgoing = self.books().ledger.outgoing(true, &self.today());
+            let heard = self.till.step(&outgoing, extent, None).await;
+            match self.take_in(&outgoing, heard) {
+                None => return,
+                Some(true) => {
+                    let mut books = self.books();
+                    books.is_whole = true;
+                    books.link(Link::Shared, &self.limits);
+                    return;
+                }
+                Some(false) => {
+                    self.doubt.notify_one();
+                    let mut books = self.books();
+                    books.ledger.untold();
+                    if !books.is_whole {
+                        books.link(Link::Unknown, &self.limits);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what Redis answered: whether what stands there is whole; nothing where there was no answer.
+    fn take_in(&self, outgoing: &Outgoing, heard: Result<Heard, StoreError>) -> Option<bool> {
+        let mut books = self.books();
+        match heard {
+            Ok(heard) => {
+                books.ledger.told(outgoing, &heard.incoming);
+                Some(heard.is_whole)
+            }
+            Err(_) => {
+                books.link(Link::Alone, &self.limits);
+                None
+            }
+        }
+    }
+
+    async fn audit_for_ever(&self) {
+        let Some(audit) = &self.audit else { return };
+        loop {
+            let pause = match self.learn(audit).await {
+                Ok(()) => {
+                    self.exchange().await;
+                    AUDIT_EVERY
+                }
+                Err(error) => {
+                    let reason = &error as &dyn std::error::Error;
+                    tracing::debug!(reason, "What was spent cannot be read from the audit yet");
+                    AUDIT_AGAIN
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.doubt.notified(), if pause == AUDIT_EVERY => {}
+            }
+        }
+    }
+
+    /// Learns from the audit what each run has spent.
+    async fn learn(&self, audit: &Spending) -> Result<(), SpendingError> {
+        let today = self.today();
+        let runs = audit.read(&today.month, &today.day).await?;
+        let mut books = self.books();
+        for run in &runs {
+            books.ledger.learn(&today.month.name, &run.producer, run.month_nanousd);
+            books.ledger.learn(&today.day.name, &run.producer, run.day_nanousd);
+        }
+        books.is_whole = true;
+        Ok(())
+    }
+}
+
+impl Heard {
+    fn spent_in(&self, period: BudgetPeriod) -> u64 {
+        self.spent[period as usize]
+    }
+}
+
+impl Books {
+    /// There is no room for a call; the first one in a period that is refused for good is logged.
+    fn refuse(&mut self, period: BudgetPeriod, lack: Lack, today: &Today) -> Refusal {
+        let Span { name, ends_ms, .. } = span(today, period);
+        let till_its_end = Duration::from_millis(ends_ms.saturating_sub(today.at_ms));
+        let retry_in = if lack == Lack::Spent { till_its_end } else { SOON };
+        let refusal = Refusal { period, lack, ends_ms: *ends_ms, retry_in };
+        if lack == Lack::Spent && self.reached[period as usize].as_ref() != Some(name) {
+            self.reached[period as usize] = Some(name.clone());
+            tracing::warn!(
+                period = period.as_str(),
+                limit_nanousd = self.ledger.limits().of(period),
+                spent_nanousd = self.ledger.spent(Money::Real, span(today, period)),
+                until = clock::rfc3339(*ends_ms),
+                "The budget is used up: real providers are not asked any more; budget.daily_usd and budget.monthly_usd set \
+                 the limits"
+            );
+        }
+        refusal
+    }
+
+    fn link(&mut self, link: Link, limits: &Limits) {
+        if self.link.replace(link) == Some(link) {
+            return;
+        }
+        match link {
+            Link::Shared => tracing::info!("The budget is counted in Redis, together with all instances"),
+            Link::Alone => tracing::warn!(
+                share_ppm = limits.alone_ppm,
+                "Redis is away: this instance counts the budget alone and spends at most its share of what was left"
+            ),
+            Link::Unknown => tracing::warn!(
+                share_ppm = limits.alone_ppm,
+                "Redis does not know what was spent, and the audit was not read yet: this instance spends at most its share of \
+                 the budget until then"
+            ),
+        }
+    }
+}
+
+/// Room for one call. Dropped without being settled, it stays taken until the call's time is over and a little longer:
+/// nobody knows then what was spent.
+#[must_use = "a reservation wants to hear what the call cost"]
+pub struct Reservation {
+    budget: Budget,
+    /// Its number; nothing where the budget is not enforced.
+    call: Option<u64>,
+}
+
+impl Reservation {
+    /// The call cost this much, which is counted for the day and month of now; the room that it took is given back. Never waits.
+    pub fn settle(self, nanousd: u64) {
+        let shared = &self.budget.shared;
+        let today = shared.today();
+        let mut books = shared.books();
+        books.ledger.spend(Money::Real, nanousd, &today);
+        if let Some(call) = self.call {
+            books.ledger.release(call);
+        }
+        drop(books);
+        shared.news.notify_one();
+    }
+}

@@ -1,0 +1,96 @@
+//! Providers that are held to the budget, and simulated ones, which are only counted.
+//!
+//! What must hold: a real provider is not asked unless there is room for what it may cost; whatever came of the call, what
+//! it cost is settled.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use techsapo_shared::labels::Provider as Name;
+
+use super::Budget;
+use crate::providers::{Completion, CompletionRequest, ErrorKind, Priced, Provider, ProviderError};
+
+/// A provider that is paid, and the budget that pays it.
+pub struct Budgeted {
+    provider: Arc<dyn Priced>,
+    budget: Budget,
+}
+
+impl Budgeted {
+    /// Has `budget` pay `provider`.
+    pub fn new(provider: Arc<dyn Priced>, budget: Budget) -> Self {
+        Self { provider, budget }
+    }
+
+    async fn ask(&self, request: CompletionRequest<'_>) -> Result<Completion, ProviderError> {
+        let most = self.provider.cost_at_most_nanousd(&request);
+        let patience = request.deadline.saturating_duration_since(Instant::now());
+        let reservation = self.budget.reserve(most, patience).await.map_err(|refusal| {
+            ProviderError::new(ErrorKind::OverBudget, refusal.to_string()).or_after(Some(refusal.retry_in))
+        })?;
+        let result = self.provider.complete(request).await;
+        reservation.settle(cost_nanousd(&result));
+        result
+    }
+}
+
+impl Provider for Budgeted {
+    fn name(&self) -> Name {
+        self.provider.name()
+    }
+
+    fn models(&self) -> &[String] {
+        self.provider.models()
+    }
+
+    fn complete<'a>(
+        &'a self,
+        request: CompletionRequest<'a>,
+    ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
+        self.ask(request).boxed()
+    }
+}
+
+/// A provider whose cost nobody pays.
+pub struct Counted {
+    provider: Arc<dyn Provider>,
+    budget: Budget,
+}
+
+impl Counted {
+    /// Has `budget` count what `provider` would have cost.
+    pub fn new(provider: Arc<dyn Provider>, budget: Budget) -> Self {
+        Self { provider, budget }
+    }
+}
+
+impl Provider for Counted {
+    fn name(&self) -> Name {
+        self.provider.name()
+    }
+
+    fn models(&self) -> &[String] {
+        self.provider.models()
+    }
+
+    fn complete<'a>(
+        &'a self,
+        request: CompletionRequest<'a>,
+    ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
+        let counted = |result| {
+            self.budget.count_simulated(cost_nanousd(&result));
+            result
+        };
+        self.provider.complete(request).map(counted).boxed()
+    }
+}
+
+fn cost_nanousd(result: &Result<Completion, ProviderError>) -> u64 {
+    match result {
+        Ok(completion) => completion.spent.cost_nanousd,
+        Err(error) => error.spent.cost_nanousd,
+    }
+}
