@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::running::{World, question};
+use super::running::{World, question, until};
 use super::support::App;
 
 /// Less than any call here may cost, and more than it does.
@@ -41,9 +41,11 @@ fn a_vendor_that_the_budget_has_no_room_for_is_never_asked() {
     assert!(app.events("llm_request").iter().all(|call| call["status"] == "rejected"));
     let states = app.events("circuit_breaker");
     assert!(states.iter().all(|event| event["service"] == "redis" || event["state"] == "closed"));
-    let health = app.get("/api/v1/health").json()["services"]["budget"].clone();
-    assert_eq!(health["state"], "degraded");
-    assert!(health["reason"].as_str().unwrap().contains("budget.daily_usd"), "{health}");
+    let health = || app.get("/api/v1/health").json()["services"]["budget"].clone();
+    until("health has looked", || {
+        health()["reason"].as_str().is_some_and(|reason| reason.contains("budget.daily_usd"))
+    });
+    assert_eq!(health()["state"], "degraded");
     assert_eq!(budget(&app)["daily"]["limit_reached"], true);
 }
 
