@@ -416,14 +416,12 @@ impl Analyzer {
     }
 }
 
-/// What the answers say together, and which one is returned; `in_vain` where there are too few of them.
+/// What the answers say together, and which one is returned; else that the budget was in the way, or `in_vain`.
 fn judge(prompt: &str, needed: usize, calls: &[Call], in_vain: Failure) -> (Verdict, Result<usize, Failure>) {
     let verdict = Verdict::of(prompt, calls);
-    let outcome = match verdict.chosen {
-        Some(chosen) if verdict.answered >= needed => Ok(chosen),
-        _ if verdict.answered + over_budget(calls).count() >= needed => Err(Failure::OverBudget),
-        _ => Err(in_vain),
-    };
+    let could_have = verdict.answered + over_budget(calls).count();
+    let in_vain = if could_have >= needed { Failure::OverBudget } else { in_vain };
+    let outcome = verdict.chosen.filter(|_| verdict.answered >= needed).ok_or(in_vain);
     (verdict, outcome)
 }
 

@@ -19,10 +19,6 @@ use super::calendar::{Span, Today};
 const REAL: &str = "real:";
 /// Fields of what simulated ones would have.
 const SIMULATED: &str = "simulated:";
-/// How long Redis keeps a day and a month after it was last told something of them. What comes later than that is lost to a
-/// budget that is over anyway.
-const KEPT_MS: u64 = 35 * 86_400_000;
-
 /// Whose money it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Money {
@@ -79,8 +75,17 @@ pub struct Outgoing {
     pub closed: Vec<u64>,
     /// Calls that were reserved without Redis: number, nano-USD, milliseconds until it expires.
     pub opened: Vec<(u64, u64, u64)>,
-    /// Days and months, the current ones first: name, milliseconds that it is to be kept, field and nano-USD.
-    pub spans: Vec<(String, u64, Vec<(String, u64)>)>,
+    /// Days and months, the current ones first.
+    pub accounts: Vec<Account>,
+}
+
+/// What is known of a day or month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub span: String,
+    /// Field and nano-USD.
+    pub fields: Vec<(String, u64)>,
 }
 
 /// What Redis tells.
@@ -236,10 +241,10 @@ impl Ledger {
         let current = [&today.day.name, &today.month.name];
         self.spans.retain(|name, sums| current.contains(&name) || is_untold(sums, &self.own));
         let late = self.spans.keys().filter(|name| !current.contains(name));
-        let span = |name: &String| {
+        let account = |name: &String| {
             let fields = self.spans.get(name).map(|sums| &sums.fields).into_iter().flatten();
             let fields = fields.filter(|(field, _)| everything || self.own.contains(field));
-            (name.clone(), KEPT_MS, fields.map(|(field, sum)| (field.clone(), *sum)).collect())
+            Account { span: name.clone(), fields: fields.map(|(field, sum)| (field.clone(), *sum)).collect() }
         };
         let untold = self.open.iter().filter(|(_, open)| !open.told);
         Outgoing {
@@ -247,7 +252,7 @@ impl Ledger {
             opened: untold
                 .map(|(&call, open)| (call, open.nanousd, open.expires_ms.saturating_sub(today.at_ms)))
                 .collect(),
-            spans: current.into_iter().chain(late).map(span).collect(),
+            accounts: current.into_iter().chain(late).map(account).collect(),
         }
     }
 
@@ -261,8 +266,8 @@ impl Ledger {
                 open.told = true;
             }
         }
-        for (index, (name, _, fields)) in sent.spans.iter().enumerate() {
-            let sums = self.spans.entry(name.clone()).or_default();
+        for (index, Account { span, fields }) in sent.accounts.iter().enumerate() {
+            let sums = self.spans.entry(span.clone()).or_default();
             for (told, own) in sums.told.iter_mut().zip(&self.own) {
                 let now = fields.iter().find(|(field, _)| field == own).map_or(0, |(_, nanousd)| *nanousd);
                 *told = (*told).max(now);

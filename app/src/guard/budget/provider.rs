@@ -46,10 +46,6 @@ impl Provider for Budgeted {
         self.provider.models()
     }
 
-    fn variant(&self) -> String {
-        self.provider.variant()
-    }
-
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,
@@ -78,10 +74,6 @@ impl Provider for Counted {
 
     fn models(&self) -> &[String] {
         self.provider.models()
-    }
-
-    fn variant(&self) -> String {
-        self.provider.variant()
     }
 
     fn complete<'a>(

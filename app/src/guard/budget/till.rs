@@ -8,6 +8,10 @@ use techsapo_shared::labels::BudgetPeriod;
 use super::ledger::{Incoming, Limits, Outgoing};
 use crate::store::redis::{PREFIX, Redis, StoreError};
 
+/// How long Redis keeps a day and a month after it was last told something of them. What comes later than that is lost to a
+/// budget that is over anyway.
+const KEPT_MS: u64 = 35 * 86_400_000;
+
 /// A call that wants room.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
@@ -80,8 +84,8 @@ impl Till {
         for key in ["whole", "open", "amounts"] {
             call.key(format!("{PREFIX}budget:{key}"));
         }
-        for (name, ..) in &outgoing.spans {
-            call.key(format!("{PREFIX}budget:{name}"));
+        for account in &outgoing.accounts {
+            call.key(format!("{PREFIX}budget:{}", account.span));
         }
         self.arguments(&mut call, outgoing, extent);
         if let Some(Wanted { call: number, nanousd, lasts_ms, limits }) = wanted {
@@ -111,9 +115,9 @@ impl Till {
         for &(number, nanousd, lasts_ms) in &outgoing.opened {
             call.arg(self.id(number)).arg(nanousd).arg(lasts_ms);
         }
-        for (_, kept_ms, fields) in &outgoing.spans {
-            call.arg(*kept_ms).arg(fields.len());
-            for (field, nanousd) in fields {
+        for account in &outgoing.accounts {
+            call.arg(KEPT_MS).arg(account.fields.len());
+            for (field, nanousd) in &account.fields {
                 call.arg(field).arg(*nanousd);
             }
         }

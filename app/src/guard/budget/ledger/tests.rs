@@ -35,8 +35,8 @@ impl Till {
             self.open.insert((run.clone(), *call), *nanousd);
         }
         let mut heard = Incoming { reserved: self.open.values().sum(), spans: Vec::new() };
-        for (name, _, fields) in &sent.spans {
-            let kept = self.spans.entry(name.clone()).or_default();
+        for Account { span, fields } in &sent.accounts {
+            let kept = self.spans.entry(span.clone()).or_default();
             for (field, nanousd) in fields {
                 let sum = kept.entry(field.clone()).or_default();
                 *sum = (*sum).max(*nanousd);
@@ -60,8 +60,7 @@ fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
     assert_eq!((own.spent(Money::Real, &today.day), own.reserved_nanousd()), (10, 10));
 
     // 80 are left, of which 40 are its own.
-    let mut reserve =
-        |ledger: &mut Ledger, call, nanousd| ledger.reserve_alone(call, nanousd, u64::MAX, &today);
+    let reserve = |ledger: &mut Ledger, call, nanousd| ledger.reserve_alone(call, nanousd, u64::MAX, &today);
     let refused = |lack| Err((BudgetPeriod::Daily, lack));
     assert_eq!(reserve(&mut own, 1, 91), refused(Lack::Spent));
     assert_eq!(reserve(&mut own, 1, 81), refused(Lack::Reserved));
@@ -137,15 +136,15 @@ fn redis_is_told_what_is_new_and_after_a_loss_everything() {
     ledger.reserve_alone(1, 10, u64::MAX, &today).unwrap();
     assert!(ledger.has_news());
     let sent = ledger.outgoing(false, &today);
-    let names: Vec<_> = sent.spans.iter().map(|(name, ..)| name.as_str()).collect();
+    let names: Vec<_> = sent.accounts.iter().map(|account| account.span.as_str()).collect();
     assert_eq!(names, ["2026-09-22", "2026-09", "2026-09-21"], "the day of what is told late");
-    assert_eq!(sent.spans[1].2, [("real:own".to_owned(), 5)], "others' sums only in an exchange");
+    assert_eq!(sent.accounts[1].fields, [("real:own".to_owned(), 5)], "others' sums only in an exchange");
     assert_eq!(sent.opened, [(1, 10, u64::MAX - today.at_ms)]);
     till.exchange(&mut ledger, &today);
     assert!(!ledger.has_news());
     let silent = ledger.outgoing(true, &today);
-    assert_eq!((silent.opened.len(), silent.spans.len()), (0, 2));
-    assert_eq!(silent.spans[1].2, [("real:gone".to_owned(), 7), ("real:own".to_owned(), 5)]);
+    assert_eq!((silent.opened.len(), silent.accounts.len()), (0, 2));
+    assert_eq!(silent.accounts[1].fields, [("real:gone".to_owned(), 7), ("real:own".to_owned(), 5)]);
 
     ledger.untold();
     assert!(ledger.has_news());
