@@ -47,7 +47,7 @@ const UNITS = {
   Bps: (value, decimals) => scaled(value, decimals, 1000, ['B/s', 'kB/s', 'MB/s', 'GB/s']),
   reqps: (value, decimals) => `${fixed(value, decimals)} req/s`,
   ops: (value, decimals) => `${fixed(value, decimals)} ops/s`,
-  opm: (value, decimals) => `${scaled(value, decimals, 1000, THOUSANDS)} ops/m`,
+  'suffix: per ¢': (value, decimals) => `${fixed(value, decimals)} per ¢`,
   currencyUSD: (value, decimals) => `$${fixed(value, decimals)}`,
   short: (value, decimals) => scaled(value, decimals, 1000, THOUSANDS),
 };
@@ -149,11 +149,11 @@ const gauge = (shown, width, height) => {
 };
 
 const barGauge = (shown, width, height) => {
-  const { defaults } = shown.panel.fieldConfig, found = seriesOf(shown), box = make('div');
+  const { panel } = shown, { defaults } = panel.fieldConfig, found = seriesOf(shown), box = make('div');
   const last = (series) => series.points.at(-1)[1];
   const low = defaults.min ?? 0, high = defaults.max ?? Math.max(...found.map(last), 0);
   const names = Math.min(Math.max(...found.map(({ name }) => name.length)) * 7 + 4, width * 0.5);
-  const each = Math.min((height - 4) / found.length - 5, 34);
+  const each = Math.min((height - 4) / found.length - 5, panel.options.maxVizHeight);
   for (const series of found) {
     const share = Math.min(Math.max((last(series) - low) / ((high - low) || 1), 0), 1);
     const bar = make('div', { class: 'bar', style: `grid-template-columns:${names}px 1fr 74px;height:${each}px` });
@@ -166,8 +166,10 @@ const barGauge = (shown, width, height) => {
   return box;
 };
 
-const legend = (entries) => {
-  const box = make('div', { class: 'legend' });
+// A second line where one is not enough.
+const linesOf = (entries, width) => entries.reduce((sum, { name }) => sum + name.length * 6.3 + 29, 0) > width ? 2 : 1;
+const legend = (entries, lines) => {
+  const box = make('div', { class: 'legend', style: `height:${lines * 17}px` });
   for (const { name, colour } of entries) {
     const entry = make('span');
     entry.append(make('i', { style: `background:${colour}` }), name);
@@ -177,8 +179,9 @@ const legend = (entries) => {
 };
 
 // Round numbers between two ends.
-const ticks = (low, high, about) => {
-  const raw = (high - low) / about, size = 10 ** Math.floor(Math.log10(raw || 1));
+const ticks = (low, high, about, base) => {
+  const raw = (high - low) / about, thousands = base ** Math.max(Math.floor(Math.log(raw || 1) / Math.log(base)), 0);
+  const size = thousands * 10 ** Math.floor(Math.log10((raw || 1) / thousands));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((candidate) => candidate >= raw) ?? size;
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) found.push(Number(at.toFixed(10)));
@@ -208,7 +211,7 @@ const happened = (svg, height, x, left, right) => {
 
 const timeseries = (shown, width, fullHeight) => {
   const { defaults } = shown.panel.fieldConfig, found = seriesOf(shown), { custom } = defaults;
-  const height = fullHeight - 40, svg = drawing(width, fullHeight - 20), stacked = custom.stacking.mode === 'normal';
+  const lines = linesOf(found, width), height = fullHeight - 23 - lines * 17, svg = drawing(width, height + 20), stacked = custom.stacking.mode === 'normal';
   const times = [...new Set(found.flatMap(({ points }) => points.map(([at]) => at)))].sort((a, b) => a - b);
   const below = new Map(times.map((at) => [at, 0]));
   for (const series of found) {
@@ -219,13 +222,13 @@ const timeseries = (shown, width, fullHeight) => {
     });
   }
   const tops = found.flatMap(({ drawn }) => drawn.map(([, , top]) => top));
-  let [low, high] = [defaults.min ?? Math.min(0, ...tops), defaults.max ?? Math.max(...tops)];
-  if (!(high > low)) high = low + 1;
+  let [low, high] = [defaults.min ?? Math.min(...tops), defaults.max ?? Math.max(...tops)];
+  if (!(high > low)) high = low + (defaults.max === undefined ? 1 : 0.1);
   if (defaults.max === undefined) high += (high - low) * 0.06;
-  if (defaults.min === undefined && low < 0) low -= (high - low) * 0.06;
-  const levels = ticks(low, high, 5), decimals = levels.length > 1 && levels[1] - levels[0] < 0.01 && defaults.unit !== 's' ? undefined : undefined;
-  const labels = levels.map((level) => written(level, defaults.unit, decimals));
-  const left = Math.max(...labels.map((label) => label.length)) * 6.4 + 10, right = width - 8;
+  if (defaults.min === undefined) low -= (high - low) * 0.06;
+  const levels = ticks(low, high, 5, defaults.unit === 'bytes' ? 1024 : 1000);
+  const labels = levels.map((level) => written(level, defaults.unit));
+  const left = Math.max(...labels.map((label) => label.length)) * 6.4 + 10, right = width - 16;
   const x = (at) => left + (at - SHOWN.from) / (SHOWN.to - SHOWN.from) * (right - left);
   const y = (value) => height - (value - low) / (high - low) * (height - 6);
   timeAxis(svg, left, right, height, x);
@@ -241,7 +244,7 @@ const timeseries = (shown, width, fullHeight) => {
   happened(svg, height, x, left, right);
   for (const series of stacked ? [...found].reverse() : found) paint(svg, series, shown, { x, y, low, right });
   const box = make('div');
-  box.append(svg, legend(found));
+  box.append(svg, legend(found, lines));
   return box;
 };
 
@@ -272,20 +275,27 @@ const paint = (svg, { drawn, colour }, { panel, step }, { x, y, low }) => {
 const states = (shown, width, fullHeight) => {
   const { defaults } = shown.panel.fieldConfig, found = seriesOf(shown);
   const meanings = defaults.mappings[0].options, height = fullHeight - 40, svg = drawing(width, fullHeight - 20);
-  const left = Math.min(Math.max(...found.map(({ name }) => name.length)) * 6.6 + 12, width * 0.4), right = width - 8;
+  const left = Math.min(Math.max(...found.map(({ name }) => name.length)) * 6.6 + 12, width * 0.4), right = width - 16;
   const x = (at) => left + (at - SHOWN.from) / (SHOWN.to - SHOWN.from) * (right - left);
   timeAxis(svg, left, right, height, x);
   const each = height / found.length;
   found.forEach((series, index) => {
     const top = index * each + each * 0.12;
     svg.append(draw('text', { x: left - 8, y: top + each * 0.38 + 4, 'text-anchor': 'end' }, series.name));
+    // Neighbours in the same state are one.
+    const spans = [];
     for (const [at, value] of series.points) {
-      const place = x(at), end = Math.min(x(at + shown.step), right);
-      if (end > place) svg.append(draw('rect', { x: place, width: end - place + 0.4, y: top, height: each * 0.76, fill: COLOURS[meanings[value]?.color] ?? '#555', opacity: 0.75 }));
+      const before = spans.at(-1);
+      if (before && before.value === value && at - before.to < shown.step * 1.5) before.to = at;
+      else spans.push({ from: at, to: at, value });
+    }
+    for (const { from, to, value } of spans) {
+      const place = x(from), end = Math.min(x(to + shown.step), right);
+      if (end > place) svg.append(draw('rect', { x: place, width: end - place, y: top, height: each * 0.76, fill: COLOURS[meanings[value]?.color] ?? '#555', opacity: 0.75 }));
     }
   });
   const box = make('div');
-  box.append(svg, legend(Object.values(meanings).map(({ text, color }) => ({ name: text, colour: COLOURS[color] }))));
+  box.append(svg, legend(Object.values(meanings).map(({ text, color }) => ({ name: text, colour: COLOURS[color] })), 1));
   return box;
 };
 

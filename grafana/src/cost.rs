@@ -41,7 +41,8 @@ fn now() -> Vec<Panel> {
                 "per analysis",
             ),
         name("Recommended provider", "Most quality for each US cent, among the providers whose quality is at least nine tenths of the best. Quality: share of calls that succeed × mean agreement with the others' answers.", "品質が最良の9割以上のプロバイダーのうち、1セントあたりの品質が最も高いもの。品質＝成功率×他の回答との平均一致度。")
-            .decimals(2).idle("Too few answers")
+            .decimals(2).unit(Unit::QualityPerCent)
+        .idle("Too few answers")
             .now(parts::recommended(RANGE), "{{provider}}"),
     ]
 }
@@ -94,7 +95,7 @@ fn quality() -> Vec<Panel> {
     vec![
         table("Providers by quality and cost", "The figures behind the recommendation, for the time shown; best value first. Quality: success × agreement. Value: quality for each US cent that an answer costs.", "推奨の根拠となる表示期間の値（費用対品質の高い順）。品質＝成功率×一致度、価値＝回答費用1セントあたりの品質。")
             .high(7).idle("No answers")
-            .column("Quality per ¢", Unit::Count, parts::value(RANGE))
+            .column("Value", Unit::QualityPerCent, parts::value(RANGE))
             .column("Quality", Unit::Share, parts::quality(RANGE))
             .column("Success", Unit::Share, parts::provider_success(RANGE))
             .column("Agreement", Unit::Share, parts::agreement(RANGE))
@@ -102,7 +103,8 @@ fn quality() -> Vec<Panel> {
             .column("Cost", Unit::Usd, format!("sum by (provider) (increase(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RANGE}]))"))
             .column("Answers", Unit::Count, format!("sum by (provider) (increase(techsapo_llm_requests_total{{provider=~\"$provider\",status=\"success\"}}[{RANGE}]))")),
         lines("Quality per US cent", "Quality for each US cent that an answer costs, over the half hour before each moment.", "回答費用1セントあたりの品質（直前30分間）。")
-            .from_zero().decimals(1).colours(PROVIDERS).idle("No answers")
+            .unit(Unit::QualityPerCent)
+        .from_zero().decimals(1).colours(PROVIDERS).idle("No answers")
             .line(parts::value("30m"), "{{provider}}"),
         lines("Cost per answer", "What an answer costs, over the half hour before each moment.", "回答1件あたりの費用（直前30分間）。")
             .unit(Unit::Usd).from_zero().colours(PROVIDERS).idle("No answers")

@@ -14,6 +14,7 @@ pub(crate) fn dashboard() -> Dashboard {
         choices: &[ROUTE, INSTANCE],
         rows: Vec::new(),
     }
+    .row("Now", now())
     .row("Endpoints", endpoints())
     .row("Database and Redis", stores())
     .row("Caches", caches())
@@ -28,6 +29,49 @@ fn by_route(quantile: &str, window: &str) -> String {
     format!(
         "histogram_quantile({quantile}, sum by (route, le) (rate(techsapo_http_request_duration_seconds_bucket{{{CHOSEN}}}[{window}])))"
     )
+}
+
+fn now() -> Vec<Panel> {
+    vec![
+        stat("Requests", "Requests each second on the routes chosen.", "選択したルートの毎秒リクエスト数。")
+            .unit(Unit::RequestsPerSecond)
+            .decimals(2)
+            .colours(Palette::One(Colour::Blue))
+            .query(format!("sum(rate(techsapo_http_requests_total{{{CHOSEN}}}[{RATE}]))")),
+        stat("Median response time", "Half of the requests of the last 5 minutes on the routes chosen were faster.", "選択したルートの応答時間の中央値（直近5分間）。")
+            .unit(Unit::Seconds)
+            .decimals(2)
+            .bad_above(2.0, 5.0)
+            .idle("No requests")
+            .query(format!("histogram_quantile(0.5, sum by (le) (rate(techsapo_http_request_duration_seconds_bucket{{{CHOSEN}}}[5m])))")),
+        stat("Server errors", "Share of the requests on the routes chosen answered with 5xx.", "選択したルートで5xxを返した割合。")
+            .unit(Unit::Share)
+            .decimals(2)
+            .bad_above(0.001, 0.01)
+            .idle("No requests")
+            .query(format!(
+                "(sum(rate(techsapo_http_requests_total{{{CHOSEN},status_code=~\"5..\"}}[{RATE}])) or vector(0)) \
+                 / (sum(rate(techsapo_http_requests_total{{{CHOSEN}}}[{RATE}])) > 0)"
+            )),
+        stat("Errors per minute", "Failures of any part, as the app states them.", "アプリが記録した毎分のエラー数。")
+            .decimals(1)
+            .bad_above(10.0, 60.0)
+            .query(format!("60 * (sum(rate(techsapo_errors_total[{RATE}])) or vector(0))")),
+        stat("Failed statements", "Share of MySQL statements that failed or timed out.", "失敗したMySQL文の割合。")
+            .unit(Unit::Share)
+            .decimals(2)
+            .bad_above(0.001, 0.01)
+            .idle("No statements")
+            .query(format!(
+                "sum(rate(techsapo_mysql_queries_total{{status!=\"success\"}}[{RATE}])) \
+                 / (sum(rate(techsapo_mysql_queries_total[{RATE}])) > 0)"
+            )),
+        stat("Largest heap", "Used heap of the instance that uses most.", "最も多く使っているインスタンスのヒープ使用量。")
+            .unit(Unit::Bytes)
+            .decimals(1)
+            .colours(Palette::One(Colour::Blue))
+            .query(r#"max(nodejs_heap_size_used_bytes{app_instance=~"$app_instance"})"#),
+    ]
 }
 
 fn endpoints() -> Vec<Panel> {
@@ -122,7 +166,7 @@ fn errors() -> Vec<Panel> {
         table("Most frequent errors", "The twenty most frequent failures of the time shown.", "表示期間に最も多かったエラー20種。")
             .wide(12).idle("No errors")
             .column("Count", Unit::Count, format!("topk(20, sum by (service, error_type, severity) (increase(techsapo_errors_total[{RANGE}])) > 0)")),
-        areas("Errors by severity", "Failures each minute.", "深刻度別の毎分のエラー数。")
+        areas("Errors per minute by severity", "Failures each minute.", "深刻度別の毎分のエラー数。")
             .wide(6).unit(Unit::PerMinute).from_zero().idle("No errors")
             .colours(Palette::Named(&[("info", Colour::Blue), ("warning", Colour::Yellow), ("error", Colour::Orange), ("critical", Colour::Red)]))
             .line(format!("60 * sum by (severity) (rate(techsapo_errors_total[{RATE}]))"), "{{severity}}"),

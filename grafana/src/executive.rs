@@ -1,6 +1,6 @@
 //! Executive: does the service keep its promises, how much is it used, what does it cost.
 
-use crate::model::{Colour, Dashboard, Palette, Panel, Unit, areas, bars, columns, gauge, lines, stat};
+use crate::model::{Colour, Dashboard, Palette, Panel, Unit, bars, columns, gauge, lines, stat};
 use crate::parts::{
     self, AVAILABILITY_PROMISED, LATENCY_PROMISED, PROVIDERS, RANGE, SUCCESS_PROMISED, TASKS,
 };
@@ -113,14 +113,15 @@ fn cost() -> Vec<Panel> {
         .from_zero()
         .colours(PROVIDERS)
         .line("sum by (provider) (increase(techsapo_wallbounce_cost_usd[$__interval]))", "{{provider}}"),
-        areas(
+        lines(
             "Budget used",
             "Spent share of the calendar day's and month's budget.",
             "暦日・暦月の予算消化率。",
         )
         .unit(Unit::Percent)
         .from_zero()
-        .colours(Palette::Named(&[("^daily", Colour::Blue)]))
-        .line(r#"max by (period) (techsapo_budget_utilization_percent{period="daily"})"#, "{{period}}"),
+        .bad_above(80.0, 100.0)
+        .colours(Palette::Named(&[("^daily", Colour::Blue), ("^monthly", Colour::Purple)]))
+        .line(r#"max by (period) (techsapo_budget_utilization_percent)"#, "{{period}}"),
     ]
 }

@@ -218,7 +218,10 @@ fn defaults(panel: &Panel) -> Value {
 
 /// What the states are called.
 fn mappings(view: View) -> Value {
-    let View::States(states) = view else { return json!([]) };
+    // Nothing divided by nothing.
+    let nothing =
+        json!({"type": "special", "options": {"match": "nan", "result": {"index": 0, "text": "–"}}});
+    let View::States(states) = view else { return json!([nothing]) };
     let mut options = json!({});
     for (index, (value, text, colour)) in states.iter().enumerate() {
         options[value.to_string()] = json!({"index": index, "text": text, "color": colour.name()});
@@ -241,7 +244,8 @@ fn custom(panel: &Panel) -> Value {
         })
     };
     match panel.view {
-        View::Lines => graph("line", 8, "none"),
+        // Where several lines cross, what lies below them would only blur.
+        View::Lines => graph("line", if matches!(panel.palette, Palette::One(_)) { 10 } else { 0 }, "none"),
         View::Areas => graph("line", 30, "normal"),
         View::Columns => graph("bars", 80, "normal"),
         View::States(_) => json!({
@@ -299,7 +303,7 @@ fn options(panel: &Panel) -> Value {
         }),
         View::Bars => json!({
             "displayMode": "basic", "orientation": "horizontal", "reduceOptions": reduce, "showUnfilled": true,
-            "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8, "maxVizHeight": 40, "namePlacement": "auto",
+            "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8, "maxVizHeight": 56, "namePlacement": "auto",
             "valueMode": "color", "legend": legend(false),
         }),
         View::Lines | View::Areas | View::Columns => json!({

@@ -71,10 +71,10 @@ fn response_time() -> Vec<Panel> {
 fn quality() -> Vec<Panel> {
     vec![
         lines("Success rate", "Share of calls of the last 5 minutes that succeeded.", "直近5分間の成功率の推移。")
-            .wide(8).unit(Unit::Share).between(0.0, 1.0).colours(PROVIDERS).idle("No calls")
+            .wide(8).unit(Unit::Share).up_to(1.0).colours(PROVIDERS).idle("No calls")
             .line(r#"max by (provider) (techsapo_llm_success_rate_by_provider{provider=~"$provider"})"#, "{{provider}}"),
         lines("Quality score", "Share of calls that succeed × mean agreement with the others' answers, over the quarter hour before each moment.", "品質スコア＝成功率×他の回答との平均一致度（直前15分間）。")
-            .wide(8).unit(Unit::Share).between(0.0, 1.0).colours(PROVIDERS).idle("No answers")
+            .wide(8).unit(Unit::Share).up_to(1.0).colours(PROVIDERS).idle("No answers")
             .line(parts::quality("15m"), "{{provider}}"),
         bars("Agreement of pairs", "Mean agreement of two providers' answers to the same question, over the time shown.", "同じ質問に対する2プロバイダー間の平均一致度（表示期間）。")
             .unit(Unit::Share).decimals(1).between(0.0, 1.0).good_above(0.8, 0.6).colours(Palette::Thresholds).idle("No pairs")
@@ -87,10 +87,10 @@ fn quality() -> Vec<Panel> {
 
 fn usage() -> Vec<Panel> {
     vec![
-        areas("Calls by provider", "Finished calls each minute, refused ones included.", "プロバイダー別の毎分の呼び出し数（拒否分を含む）。")
+        areas("Calls per minute by provider", "Finished calls each minute, refused ones included.", "プロバイダー別の毎分の呼び出し数（拒否分を含む）。")
             .wide(8).unit(Unit::PerMinute).from_zero().colours(PROVIDERS)
             .line(format!("60 * sum by (provider) (rate(techsapo_llm_requests_total{{provider=~\"$provider\"}}[{RATE}]))"), "{{provider}}"),
-        areas("Tokens by provider", "Billable tokens each minute, input and output together.", "プロバイダー別の毎分のトークン数（入力＋出力）。")
+        areas("Tokens per minute by provider", "Billable tokens each minute, input and output together.", "プロバイダー別の毎分のトークン数（入力＋出力）。")
             .wide(8).unit(Unit::PerMinute).from_zero().colours(PROVIDERS)
             .line(format!("60 * sum by (provider) (rate(techsapo_llm_token_usage_total{{provider=~\"$provider\"}}[{RATE}]))"), "{{provider}}"),
         lines("Cost efficiency", "Answers for one US dollar, over the quarter hour before each moment.", "1ドルあたりの回答数（直前15分間）。")
@@ -104,7 +104,7 @@ fn errors() -> Vec<Panel> {
         lines("Error rate by provider", "Share of calls that failed or timed out. Above 5 % an alert fires.", "失敗またはタイムアウトした呼び出しの割合。5 %を超えると警報が出ます。")
             .wide(8).unit(Unit::Share).from_zero().bad_above(0.02, 0.05).colours(PROVIDERS)
             .line(parts::provider_failure(RATE), "{{provider}}"),
-        areas("Calls that gave no answer", "Calls each minute that failed, timed out or were refused before they were made.", "失敗・タイムアウト・事前拒否となった毎分の呼び出し数。")
+        areas("Calls per minute without an answer", "Calls each minute that failed, timed out or were refused before they were made.", "失敗・タイムアウト・事前拒否となった毎分の呼び出し数。")
             .wide(8).unit(Unit::PerMinute).from_zero().colours(STATUSES)
             .line(format!("60 * sum by (status) (rate(techsapo_llm_requests_total{{provider=~\"$provider\",status!=\"success\"}}[{RATE}]))"), "{{status}}"),
         states(
@@ -117,7 +117,7 @@ fn errors() -> Vec<Panel> {
             r#"max by (service) (2 * techsapo_circuit_breaker_state{state="open",service=~"$provider"} or techsapo_circuit_breaker_state{state="half_open",service=~"$provider"})"#,
             "{{service}}",
         ),
-        areas("Errors by kind", "Failures of providers each minute by kind.", "種類別の毎分のプロバイダー障害数。")
+        areas("Errors per minute by kind", "Failures of providers each minute by kind.", "種類別の毎分のプロバイダー障害数。")
             .wide(16).unit(Unit::PerMinute).from_zero().idle("No errors")
             .line(format!("60 * sum by (error_type) (rate(techsapo_errors_total{{service=~\"$provider\"}}[{RATE}]))"), "{{error_type}}"),
         bars("Errors by provider", "Failures in the time shown.", "表示期間のプロバイダー別障害数。")

@@ -157,7 +157,7 @@ fn traffic() -> Vec<crate::model::Panel> {
         .line(share_of("4.."), "4xx")
         .line(share_of("5.."), "5xx"),
         areas(
-            "Analyses by task type",
+            "Analyses per minute by task type",
             "Analyses each minute by how demanding they are.",
             "タスク種別ごとの毎分の分析数。",
         )
@@ -174,7 +174,7 @@ fn traffic() -> Vec<crate::model::Panel> {
 fn answers() -> Vec<crate::model::Panel> {
     vec![
         lines("Success, confidence, consensus", "The three figures of the last 5 minutes over time. Gaps: nobody asked.", "成功率・信頼度・一致度の推移。空白は分析がなかった時間です。")
-            .unit(Unit::Share).between(0.0, 1.0).idle("No analyses")
+            .unit(Unit::Share).up_to(1.0).idle("No analyses")
             .colours(Palette::Named(&[("success", Colour::Green), ("confidence", Colour::Blue), ("consensus", Colour::Purple)]))
             .line("max(techsapo_wallbounce_success_rate)", "success")
             .line("max(techsapo_wallbounce_avg_confidence_5m)", "confidence")

@@ -14,11 +14,13 @@ pub enum Unit {
     BytesPerSecond,
     /// A plain number.
     Count,
-    /// Of something, each minute.
+    /// Of something, each minute: titles say so, for Grafana has no word for it.
     PerMinute,
     /// Of something, each second.
     PerSecond,
     Percent,
+    /// Quality (0 to 1) for each US cent.
+    QualityPerCent,
     RequestsPerSecond,
     Seconds,
     /// 0 to 1, shown as a percentage.
@@ -32,10 +34,10 @@ impl Unit {
         match self {
             Self::Bytes => "bytes",
             Self::BytesPerSecond => "Bps",
-            Self::Count => "short",
-            Self::PerMinute => "opm",
+            Self::Count | Self::PerMinute => "short",
             Self::PerSecond => "ops",
             Self::Percent => "percent",
+            Self::QualityPerCent => "suffix: per ¢",
             Self::RequestsPerSecond => "reqps",
             Self::Seconds => "s",
             Self::Share => "percentunit",
@@ -288,6 +290,12 @@ impl Panel {
     /// The ends of its scale.
     pub(crate) fn between(mut self, low: f64, high: f64) -> Self {
         self.bounds = (Some(low), Some(high));
+        self
+    }
+
+    /// The scale's lower end is free.
+    pub(crate) fn up_to(mut self, high: f64) -> Self {
+        self.bounds.1 = Some(high);
         self
     }
 

@@ -14,12 +14,48 @@ pub(crate) fn dashboard() -> Dashboard {
         choices: &[PROVIDER, INSTANCE],
         rows: Vec::new(),
     }
+    .row("Now", now())
     .row("Wall-bounce", wall_bounce())
     .row("Providers", providers())
     .row("Errors and latency", trends())
     .row("Infrastructure", infrastructure())
     .row("Callers", callers())
     .row("Measuring", measuring())
+}
+
+fn now() -> Vec<Panel> {
+    vec![
+        stat("Alerts firing", "Alerts that fire now, without the dead-man's switch.", "発報中の警報の数（死活監視用を除く）。")
+            .decimals(0)
+            .bad_above(1.0, 3.0)
+            .query(r#"count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)"#),
+        stat("Targets down", "Targets that Prometheus could not scrape.", "応答しない監視対象の数。")
+            .decimals(0)
+            .bad_above(1.0, 1.0)
+            .query("sum(1 - up)"),
+        stat("Open breakers", "Services that some instance does not call at present because they keep failing.", "障害続きのため呼び出しを止めているサービスの数。")
+            .decimals(0)
+            .bad_above(1.0, 2.0)
+            .query(r#"sum(max by (service) (techsapo_circuit_breaker_state{state="open"}))"#),
+        stat("Failed calls", "Share of the calls to providers of the last 5 minutes that failed or timed out.", "直近5分間のプロバイダー呼び出しの失敗率。")
+            .unit(Unit::Share)
+            .decimals(1)
+            .bad_above(0.02, 0.05)
+            .idle("No calls")
+            .query(
+                r#"sum(rate(techsapo_llm_requests_total{status=~"error|timeout"}[5m])) / (sum(rate(techsapo_llm_requests_total{status!="rejected"}[5m])) > 0)"#,
+            ),
+        stat("Response time, p95", "95 of 100 API requests of the last 5 minutes were answered faster.", "直近5分間のAPI応答時間の95パーセンタイル。")
+            .unit(Unit::Seconds)
+            .decimals(2)
+            .bad_above(5.0, 10.0)
+            .idle("No requests")
+            .query("max(techsapo_http_p95_response_time)"),
+        stat("Redis failures in a row", "Of the app's operations, in the worst instance. From 3 on an alert fires.", "Redis操作の連続失敗数（最も悪いインスタンス）。3回で警報が出ます。")
+            .decimals(0)
+            .bad_above(1.0, 3.0)
+            .query("max(techsapo_redis_consecutive_failures)"),
+    ]
 }
 
 fn wall_bounce() -> Vec<Panel> {
@@ -29,7 +65,7 @@ fn wall_bounce() -> Vec<Panel> {
         )
     };
     vec![
-        areas("Analyses by outcome", "Analyses each minute by how they ended.", "結果別の毎分の分析数。")
+        areas("Analyses per minute by outcome", "Analyses each minute by how they ended.", "結果別の毎分の分析数。")
             .wide(8).unit(Unit::PerMinute).from_zero().colours(STATUSES)
             .line(format!("60 * sum by (status) (rate(techsapo_wallbounce_requests_total[{RATE}]))"), "{{status}}"),
         lines("Mean duration", "How long analyses take on average, by task type.", "タスク種別ごとの平均分析時間。")
@@ -39,7 +75,7 @@ fn wall_bounce() -> Vec<Panel> {
                 "{{task_type}}",
             ),
         lines("Spread of confidence", "Half of the fresh analyses lie between the outer lines, half above the middle one.", "新規分析の信頼度の四分位（25・50・75パーセンタイル）。")
-            .wide(8).unit(Unit::Share).between(0.0, 1.0)
+            .wide(8).unit(Unit::Share).up_to(1.0)
             .colours(Palette::Named(&[("upper", Colour::Green), ("median", Colour::Blue), ("lower", Colour::Orange)]))
             .line(confidence("0.75"), "upper quarter").line(confidence("0.50"), "median").line(confidence("0.25"), "lower quarter"),
     ]
@@ -94,7 +130,7 @@ fn trends() -> Vec<Panel> {
         .colours(PROVIDERS)
         .line(parts::provider_time("0.95", RATE), "{{provider}}"),
         areas(
-            "Errors by service",
+            "Errors per minute by service",
             "Failures each minute by the part that failed.",
             "障害箇所別の毎分のエラー数。",
         )
@@ -141,7 +177,7 @@ fn infrastructure() -> Vec<Panel> {
 fn callers() -> Vec<Panel> {
     vec![
         areas(
-            "Callers refused",
+            "Callers refused per minute",
             "Callers turned away each minute, by reason. Above 10 a minute an alert fires.",
             "理由別の毎分の認証拒否数。毎分10件を超えると警報が出ます。",
         )
@@ -150,7 +186,7 @@ fn callers() -> Vec<Panel> {
         .from_zero()
         .line(format!("60 * sum by (reason) (rate(techsapo_auth_failures_total[{RATE}]))"), "{{reason}}"),
         areas(
-            "Findings in prompts",
+            "Findings in prompts per minute",
             "What sanitisation found each minute, by type, refused or not.",
             "入力検査の検出数（種類別、毎分）。",
         )
@@ -159,7 +195,7 @@ fn callers() -> Vec<Panel> {
         .from_zero()
         .line(format!("60 * sum by (type) (rate(techsapo_input_sanitization_total[{RATE}]))"), "{{type}}"),
         areas(
-            "Unusual requests and limits",
+            "Unusual requests and limits, per minute",
             "Anomalies by type, and requests refused by a rate limit, each minute.",
             "異常な要求と流量制限による拒否（毎分）。",
         )

@@ -87,7 +87,7 @@ impl Caller {
     fn ask(&mut self, hour: f64) {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         // The second instance takes more of the questions in the afternoon, when its providers are worst.
-        let share = if hour.cos() < -0.5 { 40 } else { 8 };
+        let share = if hour.cos() < -0.5 { 30 } else { 3 };
         let app = if self.random.below(100) < share { &self.troubled } else { &self.steady };
         let subject = SUBJECTS[self.random.below(SUBJECTS.len() as u64) as usize];
         let task = TASKS[self.random.below(TASKS.len() as u64) as usize];

@@ -62,8 +62,8 @@ impl Monitored {
                 .set("TECHSAPO_SIMULATED_TIMEOUT_RATE", timeouts)
                 .start()
         };
-        let steady = app("app-1", "700ms", "600ms", "0.004", "0");
-        let troubled = app("app-2", "1900ms", "1800ms", "0.35", "0.03");
+        let steady = app("app-1", "700ms", "600ms", "0.002", "0");
+        let troubled = app("app-2", "1900ms", "1800ms", "0.2", "0.02");
         let exporter = Exporter::of(&redis).app(&steady.url()).app(&troubled.url()).start();
         let addresses: Vec<(&str, String)> = std::iter::once((EXPORTER, exporter.address()))
             .chain([NODE_EXPORTER, PROMETHEUS, ALERTMANAGER].map(|at| (at, local(free_port()))))
