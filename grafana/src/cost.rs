@@ -1,15 +1,16 @@
 //! Cost Management: what is spent, how much of the budget is left, and who gives most for the money.
 
-use crate::model::{Colour, Dashboard, Palette, Panel, Unit, areas, bars, lines, name, stat, table};
+use crate::model::{Colour, Dashboard, Folder, Palette, Panel, Unit, areas, bars, lines, name, stat, table};
 use crate::parts::{self, PROVIDER, PROVIDERS, RANGE, RATE, TASKS};
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
+        folder: Folder::Business,
         uid: "techsapo-cost",
         title: "TechSapo / Cost Management",
         english: "What answers cost, how much of the budget is used, and which provider gives most quality for its money.",
         japanese: "回答の費用、予算の消化状況、費用対品質で推奨されるプロバイダーを示します。",
-        range: "24h",
+        range_h: 24,
         refresh: "30s",
         choices: &[PROVIDER],
         rows: Vec::new(),

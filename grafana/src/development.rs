@@ -1,15 +1,16 @@
 //! Development: for those who change the code. Endpoints, queries, caches, errors, the runtime.
 
-use crate::model::{Colour, Dashboard, Palette, Panel, Unit, areas, bars, lines, stat, table};
+use crate::model::{Colour, Dashboard, Folder, Palette, Panel, Unit, areas, bars, lines, stat, table};
 use crate::parts::{INSTANCE, RANGE, RATE, ROUTE};
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
+        folder: Folder::Engineering,
         uid: "techsapo-development",
         title: "TechSapo / Development",
         english: "For those who change the code: every endpoint, query, cache and error, and the runtime beneath.",
         japanese: "開発者向け。エンドポイント別性能、DBクエリ、キャッシュ効率、エラー調査、実行環境を示します。",
-        range: "1h",
+        range_h: 1,
         refresh: "30s",
         choices: &[ROUTE, INSTANCE],
         rows: Vec::new(),

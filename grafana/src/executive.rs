@@ -1,17 +1,18 @@
 //! Executive: does the service keep its promises, how much is it used, what does it cost.
 
-use crate::model::{Colour, Dashboard, Palette, Panel, Unit, bars, columns, gauge, lines, stat};
+use crate::model::{Colour, Dashboard, Folder, Palette, Panel, Unit, bars, columns, gauge, lines, stat};
 use crate::parts::{
     self, AVAILABILITY_PROMISED, LATENCY_PROMISED, PROVIDERS, RANGE, SUCCESS_PROMISED, TASKS,
 };
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
+        folder: Folder::Business,
         uid: "techsapo-executive",
         title: "TechSapo / Executive",
         english: "Health, promises kept, volume and cost, for those who answer for the service.",
         japanese: "経営・管理者向け。健全性スコア、SLA遵守、利用量、費用と予算を示します。",
-        range: "24h",
+        range_h: 24,
         refresh: "30s",
         choices: &[],
         rows: Vec::new(),

@@ -29,7 +29,7 @@ pub(crate) fn dashboard(dashboard: &Dashboard) -> Value {
         "graphTooltip": 1,
         "liveNow": false,
         "refresh": dashboard.refresh,
-        "time": {"from": format!("now-{}", dashboard.range), "to": "now"},
+        "time": {"from": format!("now-{}h", dashboard.range_h), "to": "now"},
         "timepicker": {"refresh_intervals": ["15s", "30s", "1m", "5m", "15m", "1h"]},
         "timezone": "browser",
         "links": [links()],
@@ -95,7 +95,6 @@ fn variables(choices: &[Choice]) -> Vec<Value> {
         json!({
             "name": choice.name, "label": choice.label, "type": "query", "datasource": source(), "hide": 0,
             "query": {"query": query, "qryType": 1, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
-            "definition": query,
             "current": {"text": ["All"], "value": ["$__all"], "selected": true},
             "includeAll": true, "multi": true, "options": [], "refresh": 2, "regex": "",
             "sort": 1, "skipUrlSync": false,
@@ -314,7 +313,7 @@ fn options(panel: &Panel) -> Value {
             "legend": legend(true), "tooltip": {"mode": "multi", "sort": "none"},
         }),
         View::Table => json!({
-            "cellHeight": "sm", "showHeader": true,
+            "cellHeight": "sm", "frameIndex": 0, "showHeader": true,
             "sortBy": [{"displayName": panel.queries.first().map(|query| query.legend), "desc": true}],
         }),
     }

@@ -16,7 +16,7 @@ pub mod model;
 mod operations;
 mod parts;
 
-pub use model::Dashboard;
+pub use model::{Dashboard, Folder};
 
 /// All dashboards, in the order in which they stand in the links between them.
 pub fn dashboards() -> Vec<Dashboard> {

@@ -1,15 +1,16 @@
 //! LLM Provider: how each provider answers, how well, how much it is used, and what goes wrong.
 
-use crate::model::{Colour, Dashboard, Palette, Panel, Unit, areas, bars, lines, stat, states};
+use crate::model::{Colour, Dashboard, Folder, Palette, Panel, Unit, areas, bars, lines, stat, states};
 use crate::parts::{self, PROVIDER, PROVIDERS, RANGE, RATE, STATUSES};
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
+        folder: Folder::Overview,
         uid: "techsapo-llm",
         title: "TechSapo / LLM Provider",
         english: "Each provider's response time, success and quality; how much it is used; what goes wrong.",
         japanese: "プロバイダー別の応答時間・成功率・品質、利用量と費用効率、エラーを示します。",
-        range: "3h",
+        range_h: 3,
         refresh: "30s",
         choices: &[PROVIDER],
         rows: Vec::new(),

@@ -1,15 +1,16 @@
 //! Main System: is it well, at a glance, and if not, where to look.
 
-use crate::model::{Colour, Dashboard, Palette, Unit, areas, lines, stat};
+use crate::model::{Colour, Dashboard, Folder, Palette, Panel, Unit, areas, lines, stat};
 use crate::parts::{API, CODES, RATE, TASKS};
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
+        folder: Folder::Overview,
         uid: "techsapo-main",
         title: "TechSapo / Main System",
         english: "The whole system at a glance: what callers get, how good the answers are, how the host fares.",
         japanese: "システム全体の概況。利用者への応答、回答の品質、ホストの状態を示します。",
-        range: "1h",
+        range_h: 1,
         refresh: "15s",
         choices: &[],
         rows: Vec::new(),
@@ -20,7 +21,7 @@ pub(crate) fn dashboard() -> Dashboard {
     .row("Host", host())
 }
 
-fn now() -> Vec<crate::model::Panel> {
+fn now() -> Vec<Panel> {
     vec![
         stat(
             "Success rate",
@@ -119,7 +120,7 @@ fn response_time(quantile: &str) -> String {
     )
 }
 
-fn traffic() -> Vec<crate::model::Panel> {
+fn traffic() -> Vec<Panel> {
     vec![
         areas(
             "Requests by status code",
@@ -171,7 +172,7 @@ fn traffic() -> Vec<crate::model::Panel> {
     ]
 }
 
-fn answers() -> Vec<crate::model::Panel> {
+fn answers() -> Vec<Panel> {
     vec![
         lines("Success, confidence, consensus", "The three figures of the last 5 minutes over time. Gaps: nobody asked.", "成功率・信頼度・一致度の推移。空白は分析がなかった時間です。")
             .unit(Unit::Share).up_to(1.0).idle("No analyses")
@@ -185,7 +186,7 @@ fn answers() -> Vec<crate::model::Panel> {
     ]
 }
 
-fn host() -> Vec<crate::model::Panel> {
+fn host() -> Vec<Panel> {
     let network = |direction: &str| {
         format!(
             "sum(rate(node_network_{direction}_bytes_total{{device!~\"lo|veth.*|docker.*|br-.*\"}}[{RATE}]))"

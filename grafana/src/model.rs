@@ -342,17 +342,44 @@ pub struct Choice {
     pub family: &'static str,
 }
 
+/// A folder in Grafana, to which permissions are given; and of that name one on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// For everybody.
+    Overview,
+    /// For those who answer for the service and its cost.
+    Business,
+    /// For those who run and change it.
+    Engineering,
+}
+
+impl Folder {
+    /// Every folder.
+    pub const ALL: [Self; 3] = [Self::Overview, Self::Business, Self::Engineering];
+
+    /// Its name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "overview",
+            Self::Business => "business",
+            Self::Engineering => "engineering",
+        }
+    }
+}
+
 /// One dashboard.
 #[derive(Debug, Clone)]
 pub struct Dashboard {
+    /// The folder that it stands in.
+    pub folder: Folder,
     /// Its name in addresses and links; never changes.
     pub uid: &'static str,
     /// Its name for people.
     pub title: &'static str,
     pub(crate) english: &'static str,
     pub(crate) japanese: &'static str,
-    /// How far back it looks at first, such as `1h`.
-    pub range: &'static str,
+    /// How many hours it looks back at first.
+    pub(crate) range_h: u64,
     pub(crate) refresh: &'static str,
     pub(crate) choices: &'static [Choice],
     pub(crate) rows: Vec<Row>,
@@ -368,7 +395,12 @@ impl Dashboard {
 
     /// The file that it stands in, from `grafana/dashboards/`.
     pub fn file(&self) -> String {
-        format!("{}.json", self.uid)
+        format!("{}/{}.json", self.folder.name(), self.uid)
+    }
+
+    /// The range that it opens with, in seconds.
+    pub fn range_s(&self) -> u64 {
+        self.range_h * 3_600
     }
 
     /// As Grafana reads it.

@@ -1,15 +1,16 @@
 //! Operations: for those on call. What runs, what is slow, what fails, and whether measuring itself is well.
 
-use crate::model::{Colour, Dashboard, Palette, Panel, Unit, areas, lines, stat, states, table};
+use crate::model::{Colour, Dashboard, Folder, Palette, Panel, Unit, areas, lines, stat, states, table};
 use crate::parts::{self, INSTANCE, PROVIDER, PROVIDERS, RATE, STATUSES, TASKS};
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
+        folder: Folder::Engineering,
         uid: "techsapo-operations",
         title: "TechSapo / Operations",
         english: "For those on call: analyses, providers compared, trends of errors and latency, infrastructure, measuring.",
         japanese: "運用担当者向け。分析性能、プロバイダー比較、エラーと遅延の傾向、基盤、計測系の状態を示します。",
-        range: "1h",
+        range_h: 1,
         refresh: "15s",
         choices: &[PROVIDER, INSTANCE],
         rows: Vec::new(),

@@ -22,8 +22,10 @@ fn the_committed_dashboards_are_the_generated_ones() {
         );
         files.insert(dashboard.file());
     }
-    let found = std::fs::read_dir(&folder).unwrap();
-    let found: BTreeSet<String> =
-        found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut found = BTreeSet::new();
+    for name in techsapo_grafana::Folder::ALL.map(techsapo_grafana::Folder::name) {
+        let entries = std::fs::read_dir(folder.join(name)).unwrap();
+        found.extend(entries.map(|entry| format!("{name}/{}", entry.unwrap().file_name().to_string_lossy())));
+    }
     assert_eq!(found, files, "files on the left, dashboards on the right");
 }

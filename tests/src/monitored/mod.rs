@@ -1,5 +1,5 @@
 //! The whole product on free ports, as an operator would see it: two instances of the app with an audit database, Redis,
-//! the exporter, Node Exporter, Alertmanager, and a Prometheus that runs on the repository's own configuration. What
+//! the exporter, Node Exporter, Alertmanager, the long-term store, and a Prometheus that runs on the repository's own configuration. What
 //! dashboards show is asked of this Prometheus, in tests and for their preview pictures.
 
 mod answers;
@@ -15,11 +15,13 @@ pub use load::Load;
 
 use crate::{App, Exporter, MariaDb, Process, RedisServer, free_port, http, repository, wait};
 
+const PROVIDERS_FILE: &str = "config/providers.toml";
 /// Addresses in the repository's configurations that stand for our own servers.
 const EXPORTER: &str = "127.0.0.1:10040";
 const NODE_EXPORTER: &str = "127.0.0.1:9100";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 const ALERTMANAGER: &str = "127.0.0.1:9093";
+const LONG_TERM: &str = "127.0.0.1:8428";
 
 /// Every server, running.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Monitored {
     pub fn start(interval: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let providers_file = folder.path().join("providers.toml");
-        std::fs::write(&providers_file, repository::read("config/providers.toml")).unwrap();
+        std::fs::write(&providers_file, repository::read(PROVIDERS_FILE)).unwrap();
         let (redis, database) = (RedisServer::start(), MariaDb::start());
         let app = |name: &str, latency: &str, jitter: &str, failures: &str, timeouts: &str| {
             App::of(&redis)
@@ -66,12 +68,13 @@ impl Monitored {
         let troubled = app("app-2", "1900ms", "1800ms", "0.2", "0.02");
         let exporter = Exporter::of(&redis).app(&steady.url()).app(&troubled.url()).start();
         let addresses: Vec<(&str, String)> = std::iter::once((EXPORTER, exporter.address()))
-            .chain([NODE_EXPORTER, PROMETHEUS, ALERTMANAGER].map(|at| (at, local(free_port()))))
+            .chain([NODE_EXPORTER, PROMETHEUS, ALERTMANAGER, LONG_TERM].map(|at| (at, local(free_port()))))
             .collect();
         let at = |wanted: &str| addresses.iter().find(|(at, _)| *at == wanted).unwrap().1.clone();
         let servers = vec![
             node_exporter(folder.path(), &at(NODE_EXPORTER)),
             alertmanager(folder.path(), &at(ALERTMANAGER)),
+            long_term_store(folder.path(), &at(LONG_TERM)),
             prometheus(folder.path(), &at(PROMETHEUS), interval, &addresses),
         ];
         Self {
@@ -92,14 +95,16 @@ impl Monitored {
         &self.prometheus
     }
 
-    /// Changes a price in the providers' file, as an operator would, and so the configuration of both instances.
+    /// Changes a price in the providers' file, as an operator would, and so the configuration of both instances; and back
+    /// again the next time.
     ///
     /// # Panics
-    /// When the file cannot be written.
+    /// When the file cannot be read or written.
     pub fn change_configuration(&self) {
-        let text = std::fs::read_to_string(&self.providers_file).unwrap();
-        let (head, tail) = text.split_once("\noutput = ").expect("a price");
-        std::fs::write(&self.providers_file, format!("{head}\noutput = 1{tail}")).unwrap();
+        let original = repository::read(PROVIDERS_FILE);
+        let changed = original.replacen("\noutput = ", "\noutput = 1", 1);
+        let is_original = std::fs::read_to_string(&self.providers_file).unwrap() == original;
+        std::fs::write(&self.providers_file, if is_original { changed } else { original }).unwrap();
     }
 }
 
@@ -129,6 +134,13 @@ fn alertmanager(folder: &Path, address: &str) -> Process {
     command.args(["--config.file=alertmanager.yml", "--cluster.listen-address=", "--storage.path=alerts"]);
     command.arg(format!("--web.listen-address={address}"));
     server("alertmanager", folder, address, "/-/ready", &mut command)
+}
+
+fn long_term_store(folder: &Path, address: &str) -> Process {
+    let mut command = Command::new("victoria-metrics");
+    command.args(["-storageDataPath=long-term", "-retentionPeriod=90d"]);
+    command.arg(format!("-httpListenAddr={address}"));
+    server("victoria-metrics", folder, address, "/health", &mut command)
 }
 
 /// Takes alerts and tells nobody.

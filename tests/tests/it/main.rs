@@ -6,6 +6,7 @@ mod app_start;
 mod architecture;
 mod audit;
 mod contract;
+mod dashboards;
 mod end_to_end;
 mod limits;
 mod logs;
