@@ -51,20 +51,20 @@ fn now() -> Vec<Panel> {
 fn spending() -> Vec<Panel> {
     vec![
         areas("Cost per hour by provider", "What each provider costs in an hour at the pace of the moment.", "プロバイダー別の1時間あたり費用（現在のペース）。")
-            .wide(16).unit(Unit::Usd).from_zero().colours(PROVIDERS)
+            .wide(16).unit(Unit::Usd).zero_based().colours(PROVIDERS)
             .line(format!("3600 * sum by (provider) (rate(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RATE}]))"), "{{provider}}"),
         bars("Cost by provider", "What each provider cost in the time shown.", "表示期間のプロバイダー別費用。")
-            .unit(Unit::Usd).decimals(2).from_zero().colours(PROVIDERS)
+            .unit(Unit::Usd).decimals(2).zero_based().colours(PROVIDERS)
             .now(format!("sort_desc(sum by (provider) (increase(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RANGE}])))"), "{{provider}}"),
         areas("Cost per hour by task type", "What basic, premium and critical analyses cost in an hour.", "タスク種別ごとの1時間あたり費用。")
-            .wide(8).unit(Unit::Usd).from_zero().colours(TASKS)
+            .wide(8).unit(Unit::Usd).zero_based().colours(TASKS)
             .line(format!("3600 * sum by (task_type) (rate(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RATE}]))"), "{{task_type}}"),
         areas("Tokens per minute", "Billable tokens that providers read (input) and wrote (output).", "プロバイダーが課金対象として報告した毎分の入力・出力トークン数。")
-            .wide(8).unit(Unit::PerMinute).from_zero()
+            .wide(8).unit(Unit::PerMinute).zero_based()
             .colours(Palette::Named(&[("^input", Colour::Blue), ("^output", Colour::Orange)]))
             .line(format!("60 * sum by (type) (rate(techsapo_llm_token_usage_total{{provider=~\"$provider\"}}[{RATE}]))"), "{{type}}"),
         bars("Cost by vendor", "What each vendor bills for the time shown; simulated providers are billed by nobody, and stand apart.", "表示期間の請求元別費用。模擬プロバイダーの分は請求されません。")
-            .unit(Unit::Usd).decimals(2).from_zero()
+            .unit(Unit::Usd).decimals(2).zero_based()
             .now(format!("sum by (provider) (increase(techsapo_provider_cost_usd[{RANGE}]))"), "{{provider}}"),
     ]
 }
@@ -78,7 +78,7 @@ fn budget() -> Vec<Panel> {
         )
         .wide(16)
         .unit(Unit::Percent)
-        .from_zero()
+        .zero_based()
         .bad_above(80.0, 100.0)
         .colours(Palette::Named(&[("^daily", Colour::Blue), ("^monthly", Colour::Purple)]))
         .line("max by (period) (techsapo_budget_utilization_percent)", "{{period}}"),
@@ -105,10 +105,10 @@ fn quality() -> Vec<Panel> {
             .column("Answers", Unit::Count, format!("sum by (provider) (increase(techsapo_llm_requests_total{{provider=~\"$provider\",status=\"success\"}}[{RANGE}]))")),
         lines("Quality per US cent", "Quality for each US cent that an answer costs, over the half hour before each moment.", "回答費用1セントあたりの品質（直前30分間）。")
             .unit(Unit::QualityPerCent)
-        .from_zero().decimals(1).colours(PROVIDERS).idle("No answers")
+        .zero_based().decimals(1).colours(PROVIDERS).idle("No answers")
             .line(parts::value("30m"), "{{provider}}"),
         lines("Cost per answer", "What an answer costs, over the half hour before each moment.", "回答1件あたりの費用（直前30分間）。")
-            .unit(Unit::Usd).from_zero().colours(PROVIDERS).idle("No answers")
+            .unit(Unit::Usd).zero_based().colours(PROVIDERS).idle("No answers")
             .line(parts::cost_per_answer("30m"), "{{provider}}"),
     ]
 }

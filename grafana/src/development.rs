@@ -89,13 +89,13 @@ fn endpoints() -> Vec<Panel> {
             .column("p99", Unit::Seconds, by_route("0.99", RANGE))
             .column("Server errors", Unit::Share, format!("({failed} or 0 * {count}) / ({count} > 0)")),
         areas("Requests by route", "Requests each second.", "ルート別の毎秒リクエスト数。")
-            .wide(8).unit(Unit::RequestsPerSecond).from_zero()
+            .wide(8).unit(Unit::RequestsPerSecond).zero_based()
             .line(format!("sum by (method, route) (rate(techsapo_http_requests_total{{{CHOSEN}}}[{RATE}]))"), "{{method}} {{route}}"),
         lines("Response time by route, p95", "95 of 100 requests were answered faster.", "ルート別応答時間の95パーセンタイル。")
-            .wide(8).unit(Unit::Seconds).from_zero()
+            .wide(8).unit(Unit::Seconds).zero_based()
             .line(by_route("0.95", RATE), "{{route}}"),
         lines("Body sizes, p95", "95 of 100 bodies were smaller.", "リクエスト・レスポンス本文サイズの95パーセンタイル。")
-            .wide(8).unit(Unit::Bytes).from_zero()
+            .wide(8).unit(Unit::Bytes).zero_based()
             .colours(Palette::Named(&[("request", Colour::Blue), ("response", Colour::Orange)]))
             .line(format!("histogram_quantile(0.95, sum by (le) (rate(techsapo_http_request_size_bytes_bucket[{RATE}])))"), "request")
             .line(format!("histogram_quantile(0.95, sum by (le) (rate(techsapo_http_response_size_bytes_bucket[{RATE}])))"), "response"),
@@ -107,7 +107,7 @@ fn stores() -> Vec<Panel> {
         areas("MySQL statements", "Statements each second by what they do.", "種類別の毎秒MySQL文数。")
             .wide(8)
             .unit(Unit::PerSecond)
-            .from_zero()
+            .zero_based()
             .line(
                 format!("sum by (query_type) (rate(techsapo_mysql_queries_total[{RATE}])) > 0"),
                 "{{query_type}}",
@@ -119,7 +119,7 @@ fn stores() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::PerSecond)
-        .from_zero()
+        .zero_based()
         .line(
             format!("sum by (operation) (rate(techsapo_redis_operations_total[{RATE}])) > 0"),
             "{{operation}}",
@@ -131,7 +131,7 @@ fn stores() -> Vec<Panel> {
         )
         .wide(8)
         .decimals(1)
-        .from_zero()
+        .zero_based()
         .line(
             format!(
                 "60 * sum by (status) (rate(techsapo_mysql_queries_total{{status!=\"success\"}}[{RATE}]))"
@@ -157,7 +157,7 @@ fn caches() -> Vec<Panel> {
             .wide(10).high(7).unit(Unit::Share).between(0.0, 1.0).good_above(0.8, 0.5).idle("No look-ups")
             .line("max by (cache_type) (techsapo_cache_hit_ratio)", "{{cache_type}}"),
         lines("Look-ups", "Cache look-ups each second, as events counted.", "毎秒のキャッシュ参照数。")
-            .wide(8).high(7).unit(Unit::PerSecond).from_zero().colours(Palette::One(Colour::Blue))
+            .wide(8).high(7).unit(Unit::PerSecond).zero_based().colours(Palette::One(Colour::Blue))
             .line(format!("sum(rate(techsapo_telemetry_events_total{{type=\"cache_lookup\"}}[{RATE}]))"), "look-ups"),
     ]
 }
@@ -168,11 +168,11 @@ fn errors() -> Vec<Panel> {
             .wide(12).idle("No errors")
             .column("Count", Unit::Count, format!("topk(20, sum by (service, error_type, severity) (increase(techsapo_errors_total[{RANGE}])) > 0)")),
         areas("Errors per minute by severity", "Failures each minute.", "深刻度別の毎分のエラー数。")
-            .wide(6).unit(Unit::PerMinute).from_zero().idle("No errors")
+            .wide(6).unit(Unit::PerMinute).zero_based().idle("No errors")
             .colours(Palette::Named(&[("info", Colour::Blue), ("warning", Colour::Yellow), ("error", Colour::Orange), ("critical", Colour::Red)]))
             .line(format!("60 * sum by (severity) (rate(techsapo_errors_total[{RATE}]))"), "{{severity}}"),
         bars("Failed requests by route", "Requests of the time shown answered with 4xx or 5xx.", "表示期間に4xx・5xxで応答したリクエスト数（ルート別）。")
-            .wide(6).decimals(0).from_zero().idle("No failed requests").colours(Palette::One(Colour::Orange))
+            .wide(6).decimals(0).zero_based().idle("No failed requests").colours(Palette::One(Colour::Orange))
             .now(format!("sort_desc(sum by (route, status_code) (increase(techsapo_http_requests_total{{{CHOSEN},status_code=~\"[45]..\"}}[{RANGE}])) > 0)"), "{{status_code}} {{route}}"),
     ]
 }
@@ -191,7 +191,7 @@ fn runtime() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::Bytes)
-        .from_zero()
+        .zero_based()
         .line(
             r#"max by (app_instance) (nodejs_heap_size_used_bytes{app_instance=~"$app_instance"})"#,
             "{{app_instance}} used",
@@ -207,7 +207,7 @@ fn runtime() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::Seconds)
-        .from_zero()
+        .zero_based()
         .line(late("nodejs_eventloop_lag_seconds"), "{{app_instance}}"),
         lines(
             "Garbage collection, p99",
@@ -216,7 +216,7 @@ fn runtime() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::Seconds)
-        .from_zero()
+        .zero_based()
         .idle("No garbage collection")
         .line(late("nodejs_gc_duration_seconds"), "{{app_instance}}"),
     ]

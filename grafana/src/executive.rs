@@ -83,7 +83,7 @@ fn volume() -> Vec<Panel> {
         )
         .every("1m")
         .decimals(0)
-        .from_zero()
+        .zero_based()
         .colours(TASKS)
         .line(
             "sum by (task_type) (increase(techsapo_wallbounce_requests_total[$__interval]))",
@@ -96,7 +96,7 @@ fn volume() -> Vec<Panel> {
         )
         .every("1m")
         .decimals(0)
-        .from_zero()
+        .zero_based()
         .colours(parts::STATUSES)
         .line("sum by (status) (increase(techsapo_wallbounce_requests_total[$__interval]))", "{{status}}"),
     ]
@@ -111,7 +111,7 @@ fn cost() -> Vec<Panel> {
         )
         .every("1m")
         .unit(Unit::Usd)
-        .from_zero()
+        .zero_based()
         .colours(PROVIDERS)
         .line("sum by (provider) (increase(techsapo_wallbounce_cost_usd[$__interval]))", "{{provider}}"),
         lines(
@@ -120,7 +120,7 @@ fn cost() -> Vec<Panel> {
             "暦日・暦月の予算消化率。",
         )
         .unit(Unit::Percent)
-        .from_zero()
+        .zero_based()
         .bad_above(80.0, 100.0)
         .colours(Palette::Named(&[("^daily", Colour::Blue), ("^monthly", Colour::Purple)]))
         .line(r#"max by (period) (techsapo_budget_utilization_percent)"#, "{{period}}"),

@@ -55,13 +55,13 @@ fn now() -> Vec<Panel> {
 fn response_time() -> Vec<Panel> {
     vec![
         lines("Response time, p95", "95 of 100 calls were answered faster, retries included.", "応答時間の95パーセンタイル（再試行を含む）。")
-            .wide(8).unit(Unit::Seconds).from_zero().colours(PROVIDERS)
+            .wide(8).unit(Unit::Seconds).zero_based().colours(PROVIDERS)
             .line(parts::provider_time("0.95", RATE), "{{provider}}"),
         lines("Response time, median", "Half of the calls were answered faster.", "応答時間の中央値。")
-            .wide(8).unit(Unit::Seconds).from_zero().colours(PROVIDERS)
+            .wide(8).unit(Unit::Seconds).zero_based().colours(PROVIDERS)
             .line(parts::provider_time("0.50", RATE), "{{provider}}"),
         bars("Mean response time by model", "Mean over the time shown. Of models that were not asked nothing stands here.", "表示期間のモデル別平均応答時間。")
-            .unit(Unit::Seconds).decimals(2).from_zero().idle("No calls")
+            .unit(Unit::Seconds).decimals(2).zero_based().idle("No calls")
             .now(
                 format!("sort_desc(sum by (model) (rate(techsapo_llm_response_time_seconds_sum{{provider=~\"$provider\"}}[{RANGE}])) / (sum by (model) (rate(techsapo_llm_response_time_seconds_count{{provider=~\"$provider\"}}[{RANGE}])) > 0))"),
                 "{{model}}",
@@ -89,13 +89,13 @@ fn quality() -> Vec<Panel> {
 fn usage() -> Vec<Panel> {
     vec![
         areas("Calls per minute by provider", "Finished calls each minute, refused ones included.", "プロバイダー別の毎分の呼び出し数（拒否分を含む）。")
-            .wide(8).unit(Unit::PerMinute).from_zero().colours(PROVIDERS)
+            .wide(8).unit(Unit::PerMinute).zero_based().colours(PROVIDERS)
             .line(format!("60 * sum by (provider) (rate(techsapo_llm_requests_total{{provider=~\"$provider\"}}[{RATE}]))"), "{{provider}}"),
         areas("Tokens per minute by provider", "Billable tokens each minute, input and output together.", "プロバイダー別の毎分のトークン数（入力＋出力）。")
-            .wide(8).unit(Unit::PerMinute).from_zero().colours(PROVIDERS)
+            .wide(8).unit(Unit::PerMinute).zero_based().colours(PROVIDERS)
             .line(format!("60 * sum by (provider) (rate(techsapo_llm_token_usage_total{{provider=~\"$provider\"}}[{RATE}]))"), "{{provider}}"),
         lines("Cost efficiency", "Answers for one US dollar, over the quarter hour before each moment.", "1ドルあたりの回答数（直前15分間）。")
-            .wide(8).from_zero().decimals(0).colours(PROVIDERS).idle("No answers")
+            .wide(8).zero_based().decimals(0).colours(PROVIDERS).idle("No answers")
             .line(format!("1 / ({} > 0)", parts::cost_per_answer("15m")), "{{provider}}"),
     ]
 }
@@ -103,10 +103,10 @@ fn usage() -> Vec<Panel> {
 fn errors() -> Vec<Panel> {
     vec![
         lines("Error rate by provider", "Share of calls that failed or timed out. Above 5 % an alert fires.", "失敗またはタイムアウトした呼び出しの割合。5 %を超えると警報が出ます。")
-            .wide(8).unit(Unit::Share).from_zero().bad_above(0.02, 0.05).colours(PROVIDERS)
+            .wide(8).unit(Unit::Share).zero_based().bad_above(0.02, 0.05).colours(PROVIDERS)
             .line(parts::provider_failure(RATE), "{{provider}}"),
         areas("Calls per minute without an answer", "Calls each minute that failed, timed out or were refused before they were made.", "失敗・タイムアウト・事前拒否となった毎分の呼び出し数。")
-            .wide(8).unit(Unit::PerMinute).from_zero().colours(STATUSES)
+            .wide(8).unit(Unit::PerMinute).zero_based().colours(STATUSES)
             .line(format!("60 * sum by (status) (rate(techsapo_llm_requests_total{{provider=~\"$provider\",status!=\"success\"}}[{RATE}]))"), "{{status}}"),
         states(
             &[(0, "closed", Colour::Green), (1, "half open", Colour::Yellow), (2, "open", Colour::Red)],
@@ -119,10 +119,10 @@ fn errors() -> Vec<Panel> {
             "{{service}}",
         ),
         areas("Errors per minute by kind", "Failures of providers each minute by kind.", "種類別の毎分のプロバイダー障害数。")
-            .wide(16).unit(Unit::PerMinute).from_zero().idle("No errors")
+            .wide(16).unit(Unit::PerMinute).zero_based().idle("No errors")
             .line(format!("60 * sum by (error_type) (rate(techsapo_errors_total{{service=~\"$provider\"}}[{RATE}]))"), "{{error_type}}"),
         bars("Errors by provider", "Failures in the time shown.", "表示期間のプロバイダー別障害数。")
-            .decimals(0).from_zero().colours(PROVIDERS).idle("No errors")
+            .decimals(0).zero_based().colours(PROVIDERS).idle("No errors")
             .now(format!("sort_desc(sum by (service) (increase(techsapo_errors_total{{service=~\"$provider\"}}[{RANGE}])))"), "{{service}}"),
     ]
 }

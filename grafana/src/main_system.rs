@@ -128,7 +128,7 @@ fn traffic() -> Vec<Panel> {
             "ステータスコード別の毎秒APIリクエスト数。",
         )
         .unit(Unit::RequestsPerSecond)
-        .from_zero()
+        .zero_based()
         .colours(CODES)
         .line(
             format!("sum by (status_code) (rate(techsapo_http_requests_total{{{API}}}[{RATE}]))"),
@@ -140,7 +140,7 @@ fn traffic() -> Vec<Panel> {
             "API応答時間の50・95・99パーセンタイル。",
         )
         .unit(Unit::Seconds)
-        .from_zero()
+        .zero_based()
         .bad_above(5.0, 10.0)
         .colours(Palette::Named(&[("p50", Colour::Green), ("p95", Colour::Yellow), ("p99", Colour::Orange)]))
         .line(response_time("0.50"), "p50")
@@ -152,7 +152,7 @@ fn traffic() -> Vec<Panel> {
             "4xx（呼び出し側の誤り）と5xx（当方の障害）の割合。",
         )
         .unit(Unit::Share)
-        .from_zero()
+        .zero_based()
         .bad_above(0.001, 0.01)
         .colours(Palette::Named(&[("4xx", Colour::Yellow), ("5xx", Colour::Red)]))
         .line(share_of("4.."), "4xx")
@@ -163,7 +163,7 @@ fn traffic() -> Vec<Panel> {
             "タスク種別ごとの毎分の分析数。",
         )
         .unit(Unit::PerMinute)
-        .from_zero()
+        .zero_based()
         .colours(TASKS)
         .line(
             format!("60 * sum by (task_type) (rate(techsapo_wallbounce_requests_total[{RATE}]))"),
@@ -181,7 +181,7 @@ fn answers() -> Vec<Panel> {
             .line("max(techsapo_wallbounce_avg_confidence_5m)", "confidence")
             .line("max(techsapo_wallbounce_consensus_score)", "consensus"),
         lines("Duration of analyses, p95", "95 of 100 analyses took less, by task type; refused ones are not in it.", "タスク種別ごとの分析時間の95パーセンタイル（拒否分を除く）。")
-            .unit(Unit::Seconds).from_zero().colours(TASKS)
+            .unit(Unit::Seconds).zero_based().colours(TASKS)
             .line(format!("histogram_quantile(0.95, sum by (task_type, le) (rate(techsapo_wallbounce_processing_duration_seconds_bucket[{RATE}])))"), "{{task_type}}"),
     ]
 }
@@ -228,7 +228,7 @@ fn host() -> Vec<Panel> {
         )
         .wide(6)
         .unit(Unit::Bytes)
-        .from_zero()
+        .zero_based()
         .line(r#"max by (component) (techsapo_memory_usage_bytes{component!="host"})"#, "{{component}}"),
     ]
 }

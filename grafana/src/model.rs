@@ -293,14 +293,14 @@ impl Panel {
         self
     }
 
-    /// The scale's lower end is free.
+    /// The upper end of its scale.
     pub(crate) fn up_to(mut self, high: f64) -> Self {
         self.bounds.1 = Some(high);
         self
     }
 
-    /// The scale's upper end is free.
-    pub(crate) fn from_zero(mut self) -> Self {
+    /// The scale begins at 0.
+    pub(crate) fn zero_based(mut self) -> Self {
         self.bounds.0 = Some(0.0);
         self
     }

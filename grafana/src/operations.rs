@@ -67,10 +67,10 @@ fn wall_bounce() -> Vec<Panel> {
     };
     vec![
         areas("Analyses per minute by outcome", "Analyses each minute by how they ended.", "結果別の毎分の分析数。")
-            .wide(8).unit(Unit::PerMinute).from_zero().colours(STATUSES)
+            .wide(8).unit(Unit::PerMinute).zero_based().colours(STATUSES)
             .line(format!("60 * sum by (status) (rate(techsapo_wallbounce_requests_total[{RATE}]))"), "{{status}}"),
         lines("Mean duration", "How long analyses take on average, by task type.", "タスク種別ごとの平均分析時間。")
-            .wide(8).unit(Unit::Seconds).from_zero().colours(TASKS)
+            .wide(8).unit(Unit::Seconds).zero_based().colours(TASKS)
             .line(
                 format!("sum by (task_type) (rate(techsapo_wallbounce_processing_duration_seconds_sum[{RATE}])) / (sum by (task_type) (rate(techsapo_wallbounce_processing_duration_seconds_count[{RATE}])) > 0)"),
                 "{{task_type}}",
@@ -116,7 +116,7 @@ fn trends() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::Share)
-        .from_zero()
+        .zero_based()
         .bad_above(0.02, 0.05)
         .colours(PROVIDERS)
         .line(parts::provider_failure(RATE), "{{provider}}"),
@@ -127,7 +127,7 @@ fn trends() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::Seconds)
-        .from_zero()
+        .zero_based()
         .colours(PROVIDERS)
         .line(parts::provider_time("0.95", RATE), "{{provider}}"),
         areas(
@@ -137,7 +137,7 @@ fn trends() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::PerMinute)
-        .from_zero()
+        .zero_based()
         .idle("No errors")
         .line(format!("60 * sum by (service) (rate(techsapo_errors_total[{RATE}]))"), "{{service}}"),
     ]
@@ -153,21 +153,21 @@ fn infrastructure() -> Vec<Panel> {
         )
         .line("min by (job) (up)", "{{job}}"),
         lines("Memory", "Resident memory of each part, over live instances.", "構成要素ごとのメモリ使用量。")
-            .wide(8).unit(Unit::Bytes).from_zero()
+            .wide(8).unit(Unit::Bytes).zero_based()
             .line(r#"max by (component) (techsapo_memory_usage_bytes{component!="host"})"#, "{{component}}"),
         lines("Connections", "Open connections of all live instances.", "全インスタンスの接続数。")
-            .wide(8).decimals(0).from_zero()
+            .wide(8).decimals(0).zero_based()
             .line("max by (connection_type) (techsapo_active_connections)", "{{connection_type}}"),
         lines("Queues", "What waits: events for the exporter (journal), facts for the audit, questions for a place.", "待ち行列の長さ（計測イベント・監査・分析）。")
-            .wide(8).decimals(0).from_zero()
+            .wide(8).decimals(0).zero_based()
             .line("max by (queue_name) (techsapo_queue_size)", "{{queue_name}}"),
         lines("Redis and MySQL failures", "Operations each minute that failed or timed out; failures of Redis in a row.", "失敗した操作数（毎分）とRedisの連続失敗数。")
-            .wide(8).decimals(1).from_zero()
+            .wide(8).decimals(1).zero_based()
             .line(format!("60 * sum(rate(techsapo_redis_operations_total{{status!=\"success\"}}[{RATE}]))"), "Redis, per minute")
             .line(format!("60 * sum(rate(techsapo_mysql_queries_total{{status!=\"success\"}}[{RATE}]))"), "MySQL, per minute")
             .line("max(techsapo_redis_consecutive_failures)", "Redis, in a row"),
         lines("Scheduler lag, p99", "How late timers fire in each instance: an overloaded runtime shows here first.", "インスタンスごとのタイマー遅延の99パーセンタイル。過負荷の兆候です。")
-            .wide(8).unit(Unit::Seconds).from_zero()
+            .wide(8).unit(Unit::Seconds).zero_based()
             .line(
                 format!("histogram_quantile(0.99, sum by (app_instance, le) (rate(nodejs_eventloop_lag_seconds_bucket{{app_instance=~\"$app_instance\"}}[{RATE}])))"),
                 "{{app_instance}}",
@@ -184,7 +184,7 @@ fn callers() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::PerMinute)
-        .from_zero()
+        .zero_based()
         .line(format!("60 * sum by (reason) (rate(techsapo_auth_failures_total[{RATE}]))"), "{{reason}}"),
         areas(
             "Findings in prompts per minute",
@@ -193,7 +193,7 @@ fn callers() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::PerMinute)
-        .from_zero()
+        .zero_based()
         .line(format!("60 * sum by (type) (rate(techsapo_input_sanitization_total[{RATE}]))"), "{{type}}"),
         areas(
             "Unusual requests and limits, per minute",
@@ -202,7 +202,7 @@ fn callers() -> Vec<Panel> {
         )
         .wide(8)
         .unit(Unit::PerMinute)
-        .from_zero()
+        .zero_based()
         .line(format!("60 * sum by (type) (rate(techsapo_anomaly_requests_total[{RATE}]))"), "{{type}}")
         .line(format!("60 * (sum(rate(techsapo_rate_limit_hits_total[{RATE}])) or vector(0))"), "rate limit"),
     ]
@@ -229,7 +229,7 @@ fn measuring() -> Vec<Panel> {
             .decimals(0).good_above(1.0, 1.0)
             .query("sum(techsapo_exporter_leader)"),
         areas("Events counted", "Events each second by type, each counted exactly once.", "種類別の毎秒イベント数（各1回だけ計数）。")
-            .wide(24).high(7).unit(Unit::PerSecond).from_zero()
+            .wide(24).high(7).unit(Unit::PerSecond).zero_based()
             .line(format!("sum by (type) (rate(techsapo_telemetry_events_total[{RATE}])) > 0"), "{{type}}"),
     ]
 }
