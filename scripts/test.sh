@@ -102,7 +102,7 @@ prepare() {
   if ! python_makes_environments; then environments=(virtualenv); fi
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
-    mariadbd python3 shellcheck ${environments[@]+"${environments[@]}"}
+    mariadbd python3 shellcheck node npm ${environments[@]+"${environments[@]}"}
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
 }
 
@@ -114,10 +114,25 @@ lint() {
   check "Alertmanager's configuration" amtool check-config alertmanager/alertmanager.yml || true
 }
 
+# A JSON Schema of Grafana's published types, in the versions that the lock file names, for the test of the dashboards.
+grafana_types() {
+  export TECHSAPO_GRAFANA_TYPES=$TARGET_DIR/grafana-types
+  mkdir -p "$TECHSAPO_GRAFANA_TYPES"
+  local file changed=no
+  for file in grafana/types/*; do
+    cmp -s "$file" "$TECHSAPO_GRAFANA_TYPES/${file##*/}" || changed=yes
+  done
+  [[ $changed == yes || ! -s $TECHSAPO_GRAFANA_TYPES/schema.json ]] || return 0
+  rm -f "$TECHSAPO_GRAFANA_TYPES/schema.json"
+  cp grafana/types/* "$TECHSAPO_GRAFANA_TYPES"
+  (cd "$TECHSAPO_GRAFANA_TYPES" && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent schema)
+}
+
 rust() {
   # The tests start the programs themselves, so these are built first, and found here.
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
+  check "Grafana's types" grafana_types || true
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

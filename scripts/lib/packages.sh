@@ -30,6 +30,8 @@ declare -A PACKAGE_OF=(
   [shellcheck]=shellcheck
   [node]=nodejs
   [npm]=npm
+  [chromium]=chromium
+  [pngquant]=pngquant
   [netdata]=netdata-core
 )
 

@@ -9,6 +9,7 @@
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
+//! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
 //! The binaries under test are those of `TECHSAPO_BIN_DIR`; without it they are built once per test process.
@@ -24,6 +25,7 @@ mod exposition;
 pub mod facts;
 pub mod http;
 mod mariadb;
+pub mod monitored;
 mod ports;
 mod process;
 mod producer;

@@ -7,6 +7,7 @@ mod architecture;
 mod audit;
 mod budget;
 mod contract;
+mod dashboards;
 mod documents;
 mod end_to_end;
 mod limits;
