@@ -12,10 +12,10 @@ use serde::Serialize;
 use techsapo_shared::labels::TaskType;
 
 use super::App;
+use super::analyse::analyze;
 use super::body;
 use super::error::ApiError;
 use super::form::Form;
-use super::analyse::analyze;
 use super::generate::{Asked, Ready, answer};
 use super::request_id::RequestId;
 use super::suspicion::record_findings;

@@ -46,6 +46,10 @@ impl Provider for Budgeted {
         self.provider.models()
     }
 
+    fn variant(&self) -> String {
+        self.provider.variant()
+    }
+
     fn complete<'a>(
         &'a self,
         request: CompletionRequest<'a>,
@@ -74,6 +78,10 @@ impl Provider for Counted {
 
     fn models(&self) -> &[String] {
         self.provider.models()
+    }
+
+    fn variant(&self) -> String {
+        self.provider.variant()
     }
 
     fn complete<'a>(

@@ -184,7 +184,10 @@ mod tests {
             asked(TaskType::Basic, Mode::Parallel, &["model-2", "model-0"]),
             asked(TaskType::Basic, Mode::Parallel, &["model-0", "model-1", "model-2"]),
             key(Question { material: Some(Material::new("", [].into_iter())), ..question("Why?") }),
-            key(Question { material: Some(Material::new("", [("log", "A log.")].into_iter())), ..question("Why?") }),
+            key(Question {
+                material: Some(Material::new("", [("log", "A log.")].into_iter())),
+                ..question("Why?")
+            }),
         ];
         for analyzer in [analyzer(2, 4), analyzer(1, 2)] {
             let plan = analyzer.plan(question("Why?")).unwrap();

@@ -15,9 +15,7 @@ use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use techsapo_tests::http::{client, send};
 use techsapo_tests::sink::Sink;
-use techsapo_tests::{
-    Alertmanager, App, Exporter, Prometheus, RedisServer, app, free_port, repository, wait,
-};
+use techsapo_tests::{Alertmanager, App, Exporter, Prometheus, RedisServer, app, free_port, wait};
 use tempfile::TempDir;
 
 use super::routes::configure;

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use super::book::{alerts, yaml};
 
+/// Secrets: name of the file, what it holds.
+type Secrets = &'static [(&'static str, &'static str)];
+
 const CONFIG: &str = "alertmanager/alertmanager.yml";
 
 fn said(output: &Output) -> String {
@@ -92,7 +95,7 @@ fn without_secrets_nobody_is_notified() {
 
 #[test]
 fn each_secret_makes_its_receiver() {
-    let one_of_each: &[(&[(&str, &str)], &str, &[&str])] = &[
+    let one_of_each: [(Secrets, &str, &[&str]); 6] = [
         (&[("slack-url", "https://127.0.0.1/hook")], "slack_configs", &["p0", "p1", "p2"]),
         (&[("pagerduty-key", "0123456789")], "pagerduty_configs", &["p0", "p1"]),
         (&[("webhook-url", "https://127.0.0.1/it's")], "webhook_configs", &["p0", "p1", "p2"]),
@@ -110,7 +113,7 @@ fn each_secret_makes_its_receiver() {
     ];
     for (secrets, kind, wanted) in one_of_each {
         let folder = TempDir::new().unwrap();
-        for (name, value) in *secrets {
+        for (name, value) in secrets {
             std::fs::write(folder.path().join(name), format!("{value}\n")).unwrap();
         }
         let file = folder.path().join("alertmanager.yml");
@@ -119,9 +122,9 @@ fn each_secret_makes_its_receiver() {
         amtool(&["check-config", file.to_str().unwrap()]);
         let config = yaml(&std::fs::read_to_string(&file).unwrap());
         let receivers = config["receivers"].as_array().unwrap().iter();
-        let notified: Vec<_> = receivers.filter(|receiver| receiver[*kind].is_array()).collect();
+        let notified: Vec<_> = receivers.filter(|receiver| receiver[kind].is_array()).collect();
         let names: Vec<_> = notified.iter().map(|receiver| receiver["name"].as_str().unwrap()).collect();
-        assert_eq!(names, *wanted, "{secrets:?}");
+        assert_eq!(names, wanted, "{secrets:?}");
     }
 }
 
