@@ -13,6 +13,8 @@ mod description;
 mod live;
 #[path = "http/logs_analysis.rs"]
 mod logs_analysis;
+#[path = "http/page.rs"]
+mod page;
 mod support;
 
 use std::io::{Read, Write};

@@ -34,7 +34,8 @@ impl Alerts {
         match neighbour.json::<Vec<Told>>(FIRING).await {
             Ok(told) => {
                 let mut alerts: Vec<_> = told.into_iter().map(Alert::from).collect();
-                alerts.sort_by(|a, b| a.priority.cmp(&b.priority).then(a.since.cmp(&b.since)));
+                // One without a priority is nobody's first concern.
+                alerts.sort_by(|a, b| a.urgency().cmp(&b.urgency()));
                 alerts.truncate(MOST);
                 Answer { configured: true, alerts, reason: None }
             }
@@ -69,6 +70,12 @@ struct Alert {
     summary: String,
     runbook_url: String,
     since: String,
+}
+
+impl Alert {
+    fn urgency(&self) -> (bool, &str, &str) {
+        (self.priority.is_empty(), &self.priority, &self.since)
+    }
 }
 
 /// An alert as Alertmanager's API (version 2) writes it.

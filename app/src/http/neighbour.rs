@@ -12,7 +12,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to connect, or to say that it is there.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Largest answer that is read as JSON.
-const MAX_JSON_BYTES: usize = 4 << 20;
+const MAX_JSON_BYTES: usize = 16 << 20;
 
 /// Asks one server, over connections that are kept.
 #[derive(Debug, Clone)]
