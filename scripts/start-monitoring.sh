@@ -96,7 +96,7 @@ command_of() {
       ;;
     app)
       COMMAND=("${clean[@]}" TECHSAPO_LISTEN="$listen" TECHSAPO_REDIS_URL="$(url_of redis)"
-        TECHSAPO_JOURNAL_DIR="$data/journal" TECHSAPO_EXPORTER_URL="$(url_of exporter)"
+        TECHSAPO_JOURNAL_DIR="$data/journal" TECHSAPO_EXPORTER_URL="$(url_of exporter)" TECHSAPO_ALERTMANAGER_URL="$(url_of alertmanager)"
         "$BIN_DIR/techsapo" --config "$ROOT/config/techsapo.toml")
       ;;
     exporter)
