@@ -37,10 +37,10 @@ fetch_packages() {
     printf 'deb [signed-by=%s] %s %s main\n' "$KEYRING" "$uri" "$suite" >"$work/sources.list"
     "${apt[@]}" update >&2 || continue
     (cd "$work/deb" && "${apt[@]}" download prometheus promtool >&2) || continue
-    for package in "$work"/deb/*.deb; do dpkg-deb --extract "$package" "$work/root"; done
-    if is_3 "$work/root/usr/bin"; then
+    for package in "$work"/deb/*.deb; do dpkg-deb --extract "$package" "$work/unpacked"; done
+    if is_3 "$work/unpacked/usr/bin"; then
       rm -rf "$FOLDER"
-      mv "$work/root/usr/bin" "$FOLDER"
+      mv "$work/unpacked/usr/bin" "$FOLDER"
       rm -rf "$work"
       return
     fi

@@ -178,7 +178,10 @@ fn passing_failures_are_overcome_and_a_single_document_s_failure_is_its_own() {
     drive.add(DriveFile::text("latin", "latin.txt", "root", &[b'n', 0xe9]));
     let app = app_with(&drive, &redis).set("TECHSAPO_DRIVE_REFRESH", "1h").start();
     let health = wait_for(&app, "the documents are read", |health| health["state"] == "up");
-    assert_eq!((&health["documents"], &health["skipped"]), (&json!(1), &json!(3)), "{health}");
+    // Which documents the two refusals meet is chance: one of them may be the one that is no text anyway.
+    let (documents, skipped) = (health["documents"].as_u64().unwrap(), health["skipped"].as_u64().unwrap());
+    assert_eq!(documents + skipped, 4, "{health}");
+    assert!((2..=3).contains(&skipped), "{health}");
 }
 
 #[test]
