@@ -53,6 +53,7 @@ impl Monitored {
         let app = |name: &str, latency: &str, jitter: &str, failures: &str, timeouts: &str| {
             App::of(&redis)
                 .set("TECHSAPO_INSTANCE", name)
+                .set("TECHSAPO_CACHE_ENABLED", "true")
                 .set("TECHSAPO_MYSQL_URL", &database.url())
                 .set("TECHSAPO_PROVIDERS_FILE", &providers_file.to_string_lossy())
                 .set("TECHSAPO_ANALYSIS_PROVIDER_TIMEOUT", "5s")
