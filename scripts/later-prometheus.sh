@@ -44,7 +44,7 @@ fetch_packages() {
       rm -rf "$work"
       return
     fi
-    rm -rf "$work"/{root,deb/*.deb}
+    rm -rf "$work"/unpacked "$work"/deb/*.deb
   done
   die "Debian's mirror has no Prometheus 3 that runs here."
 }
