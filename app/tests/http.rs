@@ -10,6 +10,8 @@ mod cache;
 #[path = "http/live.rs"]
 mod live;
 mod support;
+#[path = "http/synthesis.rs"]
+mod synthesis;
 
 use std::io::{Read, Write};
 use std::time::Duration;

@@ -77,7 +77,7 @@ fn request(time: Duration) -> CompletionRequest<'static> {
         prompt: "Why is the sky blue?",
         task_type: TaskType::Basic,
         model: None,
-        previous: None,
+        before: Before::Nothing,
         deadline: Instant::now() + time,
     }
 }
