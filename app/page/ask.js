@@ -3,7 +3,8 @@
 import { at, make, prose, tell, tile } from "./dom.js";
 import { onLanguage, percent, plain, seconds, usd, words } from "./words.js";
 
-/** What is known of the question: who was asked, the calls as they end, the answer or what went wrong. */
+/** What is known of the question: who was asked, the calls as they end, the one that merged the answers if there was one, the answer
+    or what went wrong. */
 let shown = null;
 let source = null;
 
@@ -34,6 +35,7 @@ function ask(needKey) {
   });
   on("thinking", (told) => step({ asked: told.asked }));
   on("provider_response", (told) => step({ calls: [...shown.calls, { ...told.call, text: told.response }] }));
+  on("synthesis", (told) => step({ merging: { ...told.call, text: told.response } }));
   on("final_answer", (told) => end({ phase: "answered", answer: told.answer }));
   on("error", (told) => end({ phase: "failed", problem: told.error.message }));
   mine.onerror = (event) => {
@@ -122,6 +124,7 @@ function votes() {
   const missing = shown.phase === "asked" ? shown.asked.filter((name) => !texts.has(name)) : [];
   return [
     ...calls.map((call) => vote(call, call.text != null && call.text === best)),
+    ...(shown.merging ? [vote(shown.merging, shown.merging.text === best)] : []),
     ...missing.map((name) => make("li", { class: "waiting" }, make("strong", { text: name }), words().waiting)),
   ];
 }

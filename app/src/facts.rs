@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use techsapo_shared::audit::{AuditCall, AuditNote};
 use techsapo_shared::event::{Agreement, Analysis, ErrorEvent, Event, LlmRequest};
-use techsapo_shared::labels::{AnswerSource, ClosedLabel, Service, Severity};
+use techsapo_shared::labels::{ClosedLabel, Service, Severity};
 
 use crate::analysis::{Call, CallError, Mode, Report};
 use crate::clock::micros;
@@ -42,7 +42,7 @@ pub fn record_analysis(recorder: &Recorder, report: &Report, audit: Option<&Aske
     if !recorder.is_on() {
         return;
     }
-    for call in &report.calls {
+    for call in report.all_calls() {
         recorder.record(&Event::LlmRequest(llm_request(report, call)));
         let error = |error_type, severity| {
             recorder.record(&Event::Error(ErrorEvent {
@@ -89,7 +89,7 @@ pub fn record_again(recorder: &Recorder, found: &Found, audit: Option<&Asker>) {
 
 /// Tells the log of models that nobody asked for, and of those without a price.
 fn warn_of_models(report: &Report) {
-    for call in &report.calls {
+    for call in report.all_calls() {
         let (provider, model) = (call.provider.as_str(), call.model.as_str());
         if let Ok(Completion { instead_of: Some(asked), .. }) = &call.result {
             tracing::warn!(provider, asked, model, "Another model served than was asked for");
@@ -120,7 +120,7 @@ fn analysis(report: &Report, audit: Option<&Asker>) -> Analysis {
     Analysis {
         t: report.ended_ms,
         task_type: report.task_type,
-        provider: report.chosen().map_or(AnswerSource::None, |(call, _)| call.provider.into()),
+        provider: report.source(),
         status: report.status(),
         duration_us: micros(report.duration),
         cached: false,
@@ -160,6 +160,6 @@ fn note(report: &Report, asker: &Asker) -> AuditNote {
         prompt_bytes: asker.prompt_bytes as u64,
         prompt_hash: asker.prompt_hash.clone(),
         cost_nanousd: report.total_cost_nanousd(),
-        calls: report.calls.iter().map(call).collect(),
+        calls: report.all_calls().map(call).collect(),
     }
 }

@@ -157,7 +157,7 @@ pub async fn serve(
     let assembled = Assembled::new(breakers.clone(), &settings.breakers, budget.clone());
     let sources = Sources::new(&settings, vendor_keys);
     let reloader = Reloader::start(sources, assembled, recorder.clone(), &instance)?;
-    let analyzer = Analyzer::new(reloader.live(), limits);
+    let analyzer = Analyzer::new(reloader.live(), limits).merging_by(settings.synthesis.model.clone());
     let asked: Vec<_> = analyzer.providers().iter().map(|provider| provider.name().as_str()).collect();
     recorder.record(&Event::BudgetLimits(BudgetLimits {
         t: clock::unix_ms(),

@@ -16,6 +16,8 @@ mod logs_analysis;
 #[path = "http/page.rs"]
 mod page;
 mod support;
+#[path = "http/synthesis.rs"]
+mod synthesis;
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};

@@ -31,7 +31,7 @@ pub struct AuditNote {
     pub prompt_hash: String,
     /// What all calls cost together.
     pub cost_nanousd: u64,
-    /// Every call, in the order of asking; none for a cached answer.
+    /// Every call, in the order of asking, the one that was to merge the answers last; none for a cached answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AuditCall>,
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::{Call, CallError, Limits, Question, Target, Watch};
-use crate::providers::{Completion, CompletionRequest};
+use super::{Call, CallError, Limits, Question, Step, Target, Watch};
+use crate::providers::{Before, Completion, CompletionRequest};
 
 /// How long a provider may take to give up once its time is over.
 const GRACE: Duration = Duration::from_millis(50);
@@ -32,13 +32,14 @@ pub(super) async fn parallel(
     clock: Clock,
     watch: &Watch,
 ) -> Vec<Call> {
-    let numbered = |index: usize, target| async move { (index, call(question, target, None, clock).await) };
+    let numbered =
+        |index: usize, target| async move { (index, call(question, target, Before::Nothing, clock).await) };
     let mut targets = asked.iter().chain(spares).enumerate();
     let mut running: FuturesUnordered<_> =
         targets.by_ref().take(asked.len()).map(|(index, target)| numbered(index, target)).collect();
     let mut calls = Vec::with_capacity(asked.len());
     while let Some((index, call)) = running.next().await {
-        watch(&call);
+        watch(Step::Answer(&call));
         if call.result.is_err() && !clock.left().is_zero() {
             running.extend(targets.next().map(|(index, target)| numbered(index, target)));
         }
@@ -64,8 +65,9 @@ pub(super) async fn sequential(
         }
         let previous =
             calls.iter().rev().find_map(|call| call.result.as_ref().ok()).map(|answer| answer.text.as_str());
-        let call = call(question, target, previous, clock).await;
-        watch(&call);
+        let before = previous.map_or(Before::Nothing, Before::Improve);
+        let call = call(question, target, before, clock).await;
+        watch(Step::Answer(&call));
         wanted += usize::from(call.result.is_err());
         calls.push(call);
     }
@@ -73,7 +75,7 @@ pub(super) async fn sequential(
 }
 
 /// One call, within what one call may take and what is left of the whole.
-async fn call(question: &Question, target: &Target, previous: Option<&str>, clock: Clock) -> Call {
+pub(super) async fn call(question: &Question, target: &Target, before: Before<'_>, clock: Clock) -> Call {
     let started = Instant::now();
     let patience = clock.limits.call.min(clock.left());
     let request = CompletionRequest {
@@ -81,7 +83,7 @@ async fn call(question: &Question, target: &Target, previous: Option<&str>, cloc
         task_type: question.task_type,
         model: target.model.as_deref(),
         material: question.material.as_ref(),
-        previous,
+        before,
         deadline: started + patience,
     };
     // A provider ends in time by itself, and then says what it spent.

@@ -6,21 +6,25 @@
 //! * `admission`: how many analyses run at once, and how many may wait.
 //! * [`agreement`]: how far two answers agree.
 //! * `fanout`: asks, in parallel or in turn, within the deadline.
+//! * `synthesis`: one answer made of several, by a further call.
 //! * `verdict`: consensus, confidence, and whose answer is returned.
 
 mod admission;
 pub mod agreement;
 mod fanout;
+mod synthesis;
 mod verdict;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use techsapo_shared::labels::{Provider as Name, Status, TaskType};
+use techsapo_shared::labels::{AnswerSource, Provider as Name, Status, TaskType};
 
 use crate::providers::live::ProviderSet;
 use crate::providers::{Completion, ErrorKind, LiveProviders, Material, Provider, ProviderError, Spent};
 pub use admission::Admission;
+use synthesis::Merger;
+pub use synthesis::{Hindrance, Synthesis};
 pub use verdict::{Pair, Verdict};
 
 /// Longest chain of calls that can be asked for in sequential mode.
@@ -61,6 +65,8 @@ pub struct Question {
     pub models: Vec<String>,
     /// What the providers read beside the question. Answers are compared as answers to the question alone.
     pub material: Option<Material>,
+    /// Whether the answers are to be merged into one.
+    pub synthesis: bool,
 }
 
 /// Why a question cannot be asked as it was put.
@@ -102,6 +108,23 @@ struct Target {
     model: Option<String>,
 }
 
+impl Target {
+    /// The provider that has this model.
+    fn with_model(providers: &ProviderSet, model: &String) -> Option<Self> {
+        let provider = providers.iter().find(|provider| provider.models().contains(model))?;
+        Some(Self { provider: Arc::clone(provider), model: Some(model.clone()) })
+    }
+
+    fn choice(&self) -> Choice {
+        let Self { provider, model } = self;
+        Choice {
+            provider: provider.name(),
+            models: model.clone().map_or_else(|| provider.models().to_vec(), |model| vec![model]),
+            variant: provider.variant(),
+        }
+    }
+}
+
 /// A question, and who will be asked.
 pub struct Plan {
     question: Question,
@@ -109,6 +132,8 @@ pub struct Plan {
     asked: Vec<Target>,
     /// Who is asked instead when one of those fails.
     spares: Vec<Target>,
+    /// Who merges the answers, if that is asked for.
+    merger: Option<Merger>,
 }
 
 /// One who will be asked, as far as it decides the answer.
@@ -135,24 +160,54 @@ impl Plan {
 
     /// The same in detail, in the order of asking.
     pub fn choices(&self) -> impl Iterator<Item = Choice> {
-        self.asked.iter().map(|Target { provider, model }| Choice {
-            provider: provider.name(),
-            models: model.clone().map_or_else(|| provider.models().to_vec(), |model| vec![model]),
-            variant: provider.variant(),
-        })
+        self.asked.iter().map(Target::choice)
+    }
+
+    /// Who merges the answers, where that is set up; else it is one of those who are asked.
+    pub fn merger(&self) -> Option<Choice> {
+        match &self.merger {
+            Some(Merger::Chosen(target)) => Some(target.choice()),
+            Some(Merger::FirstAnswered | Merger::Missing(_)) | None => None,
+        }
     }
 
     /// The report of an analysis that was made before, when the same question, put to the same providers, brought these
     /// calls.
-    pub fn recall(&self, calls: Vec<Call>, ended_ms: u64, duration: Duration) -> Report {
+    pub fn recall(
+        &self,
+        calls: Vec<Call>,
+        synthesis: Option<Call>,
+        ended_ms: u64,
+        duration: Duration,
+    ) -> Report {
         let (verdict, outcome) = judge(&self.question.prompt, self.needed, &calls, Failure::NotEnoughAnswers);
         let Question { task_type, mode, .. } = self.question;
-        Report { task_type, mode, needed: self.needed, calls, verdict, outcome, ended_ms, duration }
+        let synthesis = synthesis.map(Synthesis::Asked);
+        Report {
+            task_type,
+            mode,
+            needed: self.needed,
+            calls,
+            verdict,
+            outcome,
+            synthesis,
+            ended_ms,
+            duration,
+        }
     }
 }
 
+/// A call that ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// It was to answer the question.
+    Answer(&'a Call),
+    /// It was to merge the answers.
+    Synthesis(&'a Call),
+}
+
 /// Sees each call as it ends, in the order of ending. Must not wait.
-pub type Watch = dyn Fn(&Call) + Send + Sync;
+pub type Watch = dyn Fn(Step<'_>) + Send + Sync;
 
 /// Why a call brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -253,8 +308,10 @@ pub struct Report {
     pub calls: Vec<Call>,
     /// What the answers say together.
     pub verdict: Verdict,
-    /// Index in `calls` of the answer that is returned; or why none is.
+    /// Index in `calls` of the best answer; or why none is returned.
     pub outcome: Result<usize, Failure>,
+    /// What came of merging the answers; nothing where that was not asked for, or there was nothing to merge.
+    pub synthesis: Option<Synthesis>,
     /// When it ended, Unix milliseconds.
     pub ended_ms: u64,
     /// How long it took.
@@ -278,12 +335,45 @@ impl Report {
         self.calls.iter().filter(|call| call.result.is_ok())
     }
 
-    /// Whether it has an answer and nothing is missing from it: every call brought one.
+    /// Whether it has an answer and nothing is missing from it: every call brought one, and merging them did if it was
+    /// asked for.
     pub fn is_complete(&self) -> bool {
-        self.outcome.is_ok() && self.calls.iter().all(|call| call.result.is_ok())
+        let merged = self.synthesis.is_none() || self.synthesised().is_some();
+        self.outcome.is_ok() && merged && self.calls.iter().all(|call| call.result.is_ok())
     }
 
-    /// The call whose answer is returned, with that answer.
+    /// The steps of the analysis, in the order of asking.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let merging = self.synthesis.as_ref().and_then(Synthesis::call);
+        self.calls.iter().map(Step::Answer).chain(merging.map(Step::Synthesis))
+    }
+
+    /// Every call, the one that was to merge the answers last.
+    pub fn all_calls(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().chain(self.synthesis.as_ref().and_then(Synthesis::call))
+    }
+
+    /// The call that merged the answers, with what it made of them.
+    pub fn synthesised(&self) -> Option<(&Call, &Completion)> {
+        let call = self.synthesis.as_ref()?.call()?;
+        Some((call, call.result.as_ref().ok()?))
+    }
+
+    /// The answer that is returned: the merged one if there is one, else the best.
+    pub fn answer(&self) -> Option<&str> {
+        self.synthesised().or_else(|| self.chosen()).map(|(_, answer)| answer.text.as_str())
+    }
+
+    /// Whose answer is returned.
+    pub fn source(&self) -> AnswerSource {
+        match (self.synthesised(), self.chosen()) {
+            (Some(_), _) => AnswerSource::Ensemble,
+            (None, Some((call, _))) => call.provider.into(),
+            (None, None) => AnswerSource::None,
+        }
+    }
+
+    /// The call whose answer is the best, with that answer.
     pub fn chosen(&self) -> Option<(&Call, &Completion)> {
         let call = self.calls.get(self.outcome.ok()?)?;
         Some((call, call.result.as_ref().ok()?))
@@ -296,7 +386,7 @@ impl Report {
 
     /// What all calls cost together.
     pub fn total_cost_nanousd(&self) -> u64 {
-        self.calls.iter().map(Call::cost_nanousd).sum()
+        self.all_calls().map(Call::cost_nanousd).sum()
     }
 
     /// How it ended.
@@ -318,6 +408,8 @@ fn over_budget(calls: &[Call]) -> impl Iterator<Item = &ProviderError> {
 pub struct Analyzer {
     providers: Arc<LiveProviders>,
     limits: Limits,
+    /// The model that merges answers; nothing: that of the first who answered.
+    merging_model: Option<String>,
 }
 
 /// How long things may take.
@@ -332,7 +424,13 @@ pub struct Limits {
 impl Analyzer {
     /// An analyzer that asks those of these providers that are in force when a question comes, the preferred ones first.
     pub fn new(providers: Arc<LiveProviders>, limits: Limits) -> Self {
-        Self { providers, limits }
+        Self { providers, limits, merging_model: None }
+    }
+
+    /// The same, with answers merged by this model.
+    #[must_use]
+    pub fn merging_by(self, model: Option<String>) -> Self {
+        Self { merging_model: model, ..self }
     }
 
     /// Whom it can ask, the preferred ones first.
@@ -362,7 +460,14 @@ impl Analyzer {
         };
         let spares = candidates.split_off(wanted.min(candidates.len()));
         let asked = candidates.iter().cycle().take(wanted).cloned().collect();
-        Ok(Plan { question, needed, asked, spares })
+        let merger = question.synthesis.then(|| self.merger());
+        Ok(Plan { question, needed, asked, spares, merger })
+    }
+
+    fn merger(&self) -> Merger {
+        let Some(model) = &self.merging_model else { return Merger::FirstAnswered };
+        let target = Target::with_model(&self.providers.current(), model);
+        target.map_or_else(|| Merger::Missing(model.clone()), Merger::Chosen)
     }
 
     /// The named models, or every provider.
@@ -374,10 +479,7 @@ impl Analyzer {
             return Ok(providers.iter().map(target).collect());
         }
         let find = |model: &String| {
-            let provider = providers.iter().find(|provider| provider.models().contains(model));
-            let target = provider
-                .map(|provider| Target { provider: Arc::clone(provider), model: Some(model.clone()) });
-            target.ok_or_else(|| PlanError::UnknownModel {
+            Target::with_model(&providers, model).ok_or_else(|| PlanError::UnknownModel {
                 model: model.clone(),
                 known: providers.iter().flat_map(|provider| provider.models()).cloned().collect(),
             })
@@ -394,7 +496,7 @@ impl Analyzer {
     /// `watch` sees each call as it ends.
     pub async fn analyze(&self, plan: Plan, watch: &Watch) -> Report {
         let started = Instant::now();
-        let Plan { question, needed, asked, spares } = plan;
+        let Plan { question, needed, asked, spares, merger } = plan;
         let clock = fanout::Clock { started, limits: self.limits };
         let calls = match question.mode {
             Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, watch).await,
@@ -403,6 +505,13 @@ impl Analyzer {
         let in_vain =
             if clock.left().is_zero() { Failure::DeadlineExceeded } else { Failure::NotEnoughAnswers };
         let (verdict, outcome) = judge(&question.prompt, needed, &calls, in_vain);
+        let synthesis = match merger.filter(|_| outcome.is_ok()) {
+            Some(merger) => {
+                let targets: Vec<_> = asked.iter().chain(&spares).collect();
+                synthesis::merge(&question, &merger, &targets, &calls, clock, watch).await
+            }
+            None => None,
+        };
         Report {
             task_type: question.task_type,
             mode: question.mode,
@@ -410,6 +519,7 @@ impl Analyzer {
             calls,
             verdict,
             outcome,
+            synthesis,
             ended_ms: crate::clock::unix_ms(),
             duration: started.elapsed(),
         }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use techsapo_shared::event::WHOLE_PPM;
 
 use super::*;
-use crate::providers::{CompletionRequest, Tokens};
+use crate::providers::{Before, CompletionRequest, Tokens};
 use Does::{Answer, Hang};
 
 /// What a provider does when it is asked.
@@ -22,7 +22,10 @@ struct Fake {
     name: Name,
     models: Vec<String>,
     does: Does,
-    saw: Mutex<Vec<Option<String>>>,
+    /// What it does when it is asked to merge answers.
+    merges: Does,
+    /// The answers that each question came with.
+    saw: Mutex<Vec<Vec<String>>>,
 }
 
 impl Provider for Fake {
@@ -42,9 +45,11 @@ impl Provider for Fake {
         &'a self,
         request: CompletionRequest<'a>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
-        self.saw.lock().unwrap().push(request.previous.map(str::to_owned));
+        let before = request.before.answers().iter().map(|&answer| answer.to_owned());
+        self.saw.lock().unwrap().push(before.collect());
+        let does = if matches!(request.before, Before::Merge(_)) { self.merges } else { self.does };
         async move {
-            match self.does {
+            match does {
                 Does::Answer(text) => Ok(Completion {
                     text: text.to_owned(),
                     model: request.model.unwrap_or(&self.models[0]).to_owned(),
@@ -72,11 +77,17 @@ const Fail: Does = Does::Fail(ErrorKind::Unavailable);
 const NAMES: [Name; 4] = [Name::Gemini, Name::OpenAi, Name::Claude, Name::OpenRouter];
 
 fn fakes(does: &[Does]) -> Vec<Arc<Fake>> {
+    merging(does, &[Answer("All of it."); 4])
+}
+
+/// The same, with what they do when they are asked to merge.
+fn merging(does: &[Does], merges: &[Does]) -> Vec<Arc<Fake>> {
     does.iter()
+        .zip(merges)
         .zip(NAMES)
-        .map(|(&does, name)| {
+        .map(|((&does, &merges), name)| {
             let models = vec![format!("{name}-1"), format!("{name}-2")];
-            Arc::new(Fake { name, models, does, saw: Mutex::default() })
+            Arc::new(Fake { name, models, does, merges, saw: Mutex::default() })
         })
         .collect()
 }
@@ -88,7 +99,14 @@ fn analyzer(fakes: &[Arc<Fake>]) -> Analyzer {
 }
 
 fn question(task_type: TaskType, mode: Mode) -> Question {
-    Question { prompt: "Why?".to_owned(), task_type, mode, models: Vec::new(), material: None }
+    Question {
+        prompt: "Why?".to_owned(),
+        task_type,
+        mode,
+        models: Vec::new(),
+        material: None,
+        synthesis: false,
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -183,10 +201,10 @@ fn in_sequence_each_sees_the_answer_before_it() {
     let report = run(&analyzer(&fakes), question(TaskType::Basic, Mode::Sequential { depth: Some(3) }));
     assert_eq!(report.calls.len(), 4, "the failed call was made up for");
     let saw = |index: usize| fakes[index].saw.lock().unwrap()[0].clone();
-    assert_eq!(saw(0), None);
-    assert_eq!(saw(1).as_deref(), Some("Add an index to the table."));
-    assert_eq!(saw(2).as_deref(), Some("Add an index to the table."));
-    assert_eq!(saw(3).as_deref(), Some("Buy quicker disks, perhaps."));
+    assert!(saw(0).is_empty());
+    assert_eq!(saw(1), ["Add an index to the table."]);
+    assert_eq!(saw(2), ["Add an index to the table."]);
+    assert_eq!(saw(3), ["Buy quicker disks, perhaps."]);
 }
 
 #[test]
@@ -241,4 +259,76 @@ fn providers_change_between_questions_and_never_within_one() {
     let report = runtime.block_on(analyzer.analyze(plan, &|_| ()));
     assert_eq!(report.chosen().unwrap().1.text, "Add an index to the table.");
     assert_eq!(run(&analyzer, four()).calls.len(), 4);
+}
+
+fn merged(analyzer: &Analyzer, task_type: TaskType) -> Report {
+    run(analyzer, Question { synthesis: true, ..question(task_type, Mode::Parallel) })
+}
+
+#[test]
+fn merged_answers_are_returned_and_billed_and_the_votes_stay_what_they_are() {
+    let fakes = fakes(&[SAME, OTHER, SAME]);
+    let report = merged(&analyzer(&fakes), TaskType::Premium);
+    let plain = run(&analyzer(&fakes), question(TaskType::Premium, Mode::Parallel));
+    assert_eq!((report.answer(), report.source()), (Some("All of it."), AnswerSource::Ensemble));
+    assert_eq!(fakes[0].saw.lock().unwrap()[1].len(), 3, "whoever answered first merges what all answered");
+    assert_eq!(report.verdict, plain.verdict);
+    assert_eq!((report.calls.len(), report.all_calls().count()), (3, 4));
+    assert_eq!(report.total_cost_nanousd(), plain.total_cost_nanousd() + 3);
+    assert!(report.is_complete());
+    assert_eq!((plain.source(), plain.synthesis.is_none()), (AnswerSource::Gemini, true));
+}
+
+#[test]
+fn whoever_did_not_answer_does_not_merge() {
+    let report = merged(&analyzer(&fakes(&[Fail, SAME, SAME])), TaskType::Basic);
+    assert_eq!(report.synthesised().map(|(call, _)| call.provider), Some(Name::OpenAi));
+    // Two models of one provider: the one that answered is asked.
+    let fakes = fakes(&[SAME, SAME]);
+    let models = vec!["OpenAI-2".to_owned(), "Gemini-1".to_owned()];
+    let question = Question { models, synthesis: true, ..question(TaskType::Basic, Mode::Parallel) };
+    assert_eq!(run(&analyzer(&fakes), question).synthesised().unwrap().0.model, "OpenAI-2");
+}
+
+#[test]
+fn when_merging_fails_the_best_answer_is_there_and_it_is_told_why() {
+    for fails in [Fail, Hang, Does::Fail(ErrorKind::CircuitOpen)] {
+        let fakes = merging(&[SAME, SAME, OTHER], &[fails; 3]);
+        let report = merged(&analyzer(&fakes), TaskType::Premium);
+        assert_eq!(report.answer(), Some("Add an index to the table."));
+        assert_eq!((report.source(), report.status()), (AnswerSource::Gemini, Status::Success));
+        let Some(Synthesis::Asked(call)) = &report.synthesis else { panic!("{:?}", report.synthesis) };
+        assert!(call.result.is_err());
+        assert_eq!(report.all_calls().count(), 4, "the attempt counts");
+        assert!(!report.is_complete());
+    }
+}
+
+#[test]
+fn the_model_that_is_set_up_merges_or_it_is_told_that_there_is_none() {
+    let by = |model: &str| analyzer(&fakes(&[SAME; 4])).merging_by(Some(model.to_owned()));
+    let report = merged(&by("OpenRouter-2"), TaskType::Basic);
+    let (call, _) = report.synthesised().unwrap();
+    assert_eq!((call.provider, call.model.as_str()), (Name::OpenRouter, "OpenRouter-2"));
+
+    let report = merged(&by("nobody-1"), TaskType::Basic);
+    assert_eq!((report.answer(), report.all_calls().count()), (Some("Add an index to the table."), 2));
+    let Some(Synthesis::NotAsked(hindrance)) = report.synthesis else { panic!("{:?}", report.synthesis) };
+    assert!(hindrance.to_string().contains("nobody-1"), "{hindrance}");
+}
+
+#[test]
+fn nothing_is_merged_where_there_is_no_answer_or_no_time() {
+    let report = merged(&analyzer(&fakes(&[SAME, Fail, Fail, Fail])), TaskType::Basic);
+    assert_eq!((report.outcome, report.synthesis.is_none()), (Err(Failure::NotEnoughAnswers), true));
+
+    let analyzer = Analyzer {
+        limits: Limits { call: Duration::from_millis(40), analysis: Duration::from_millis(40) },
+        ..analyzer(&fakes(&[SAME, SAME, Hang]))
+    };
+    let models = ["Gemini-1", "OpenAI-1", "Claude-1"].map(str::to_owned).to_vec();
+    let question = Question { models, synthesis: true, ..question(TaskType::Basic, Mode::Parallel) };
+    let report = run(&analyzer, question);
+    assert_eq!((report.answer(), report.is_complete()), (Some("Add an index to the table."), false));
+    assert!(matches!(report.synthesis, Some(Synthesis::NotAsked(Hindrance::NoTime))));
 }

@@ -68,6 +68,17 @@ pub enum CacheScope {
     Everyone,
 }
 
+/// When answers are merged into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynthesisWhen {
+    /// Never.
+    Never,
+    /// When the request asks for it.
+    Asked,
+    /// Unless the request says no.
+    Always,
+}
+
 /// An address to listen on.
 pub const ADDRESS: Format<SocketAddr> =
     Format::new("an IP address and a port, such as 127.0.0.1:4000", |text| {
@@ -196,6 +207,13 @@ pub const CACHE_SCOPE: Format<CacheScope> = Format::new("user, caller or everyon
     "everyone" => Some(CacheScope::Everyone),
     _ => None,
 });
+/// When answers are merged.
+pub const SYNTHESIS_WHEN: Format<SynthesisWhen> = Format::new("never, asked or always", |text| match text {
+    "never" => Some(SynthesisWhen::Never),
+    "asked" => Some(SynthesisWhen::Asked),
+    "always" => Some(SynthesisWhen::Always),
+    _ => None,
+});
 /// A log level.
 pub const LOG_LEVEL: Format<tracing::Level> = Format::new("error, warn, info, debug or trace", |text| {
     // By name only: the parser behind it would also take numbers.
@@ -236,6 +254,10 @@ pub const BASE_URL: Format<String> = Format::new(
 pub const MODEL: Format<String> = Format::new("a model's name, such as gpt-5 or vendor/model-1", |text| {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '/' | '@');
     name(text).filter(|name| name.chars().all(allowed) && !name.contains(".."))
+});
+/// A model's name, or nothing.
+pub const OPTIONAL_MODEL: Format<Option<String>> = Format::new("a model's name, or nothing", |text| {
+    if text.is_empty() { Some(None) } else { (MODEL.parse)(text).map(Some) }
 });
 /// Models in order of preference.
 pub const PREFERENCE: Format<Vec<String>> = Format::list("one or more different models' names", |text| {

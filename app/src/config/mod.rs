@@ -25,9 +25,9 @@ use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
     ADDRESS, BASE_URL, BYTES, CACHE_SCOPE, COUNT, CacheScope, DRIVE_IDS, DURATION, FRACTION, HOSTS, HTTP_URL,
-    INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NETWORKS, NUMBER, OPTIONAL_PATH,
-    OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS, STRICTNESS, SWITCH,
-    SimulatedMix, TIME_ZONE, TIMEOUT, USD,
+    INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NETWORKS, NUMBER, OPTIONAL_MODEL,
+    OPTIONAL_PATH, OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS,
+    STRICTNESS, SWITCH, SYNTHESIS_WHEN, SimulatedMix, SynthesisWhen, TIME_ZONE, TIMEOUT, USD,
 };
 use jiff::tz::TimeZone;
 use techsapo_redis_route::Route;
@@ -195,6 +195,14 @@ settings! {
         deadline: Duration = TIMEOUT("60s"),
         /// How long one call to a provider may take.
         provider_timeout: Duration = TIMEOUT("30s"),
+    }
+
+    /// One answer made of those of all providers, by a further call: see docs/answers.md.
+    synthesis: SynthesisSettings {
+        /// When: never, asked (when the request's field synthesis is true) or always (unless it is false).
+        when: SynthesisWhen = SYNTHESIS_WHEN("asked"),
+        /// The model that merges the answers; empty: that of the first provider that answered.
+        model: Option<String> = OPTIONAL_MODEL(""),
     }
 
     /// Answers that are given again instead of asking anew. They stand in clear where they are kept: see docs/answers.md.

@@ -108,6 +108,7 @@ fn log(answered: &Answered, asker: &Asker) {
     let time = clock::micros(answered.duration()) / 1_000;
     let cost = usd(answered.cost_nanousd());
     let cached = answered.found().map(|found| found.cache_type.as_str());
+    let source = report.source().as_str();
     let (task, status) = (report.task_type.as_str(), report.status().as_str());
     if report.outcome.is_err() {
         tracing::error!(
@@ -131,6 +132,7 @@ fn log(answered: &Answered, asker: &Asker) {
         providers,
         confidence,
         consensus,
+        source,
         cached,
         processingTime = time,
         cost,

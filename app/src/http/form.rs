@@ -91,6 +91,15 @@ impl Form {
         Some(text)
     }
 
+    /// Yes or no, which may be absent.
+    pub(super) fn switch(&mut self, field: &'static str) -> Option<bool> {
+        let value = self.take(field)?;
+        if value.as_bool().is_none() {
+            self.complain(field, "must be true or false");
+        }
+        value.as_bool()
+    }
+
     /// A whole number within a range, which may be absent.
     pub(super) fn number(&mut self, field: &'static str, least: usize, most: usize) -> Option<usize> {
         let value = self.take(field)?;

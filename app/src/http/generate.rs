@@ -20,6 +20,7 @@ use super::wire::{CallView, GenerateResponse};
 use super::{body, cache};
 use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
 use crate::config::LimitSettings;
+use crate::config::format::SynthesisWhen;
 use crate::facts::Asker;
 use crate::guard::caller::Caller;
 use crate::store::answers::{Reader, Wish};
@@ -73,6 +74,15 @@ impl Ready {
             return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
         }
         asked.question.prompt = sanitise(app, "prompt", asked.question.prompt)?;
+        asked.question.synthesis = match (app.settings.synthesis.when, asked.synthesis) {
+            (SynthesisWhen::Never, Some(true)) => {
+                let problem = "is switched off here (setting synthesis.when)".to_owned();
+                return Err(ApiError::invalid_request(&[("synthesis", problem)]));
+            }
+            (SynthesisWhen::Never, _) => false,
+            (SynthesisWhen::Asked, wanted) => wanted.unwrap_or(false),
+            (SynthesisWhen::Always, wanted) => wanted.unwrap_or(true),
+        };
         let (mut passages, mut citations) = (Vec::new(), None);
         if let Some(context) = asked.context {
             let query = asked.log.as_ref().map_or(&asked.question.prompt, |(_, keywords)| keywords);
@@ -154,6 +164,8 @@ pub(super) struct Asked {
     user_id: Option<String>,
     session_id: Option<String>,
     wish: Wish,
+    /// Whether the answers are to be merged, if the request says.
+    synthesis: Option<bool>,
 }
 
 impl Asked {
@@ -190,13 +202,14 @@ impl Asked {
         let (user_id, session_id) = (form.name("user_id"), form.name("session_id"));
         let wish = cache::wish_of_field(&mut form);
         let context = Context::read(&mut form);
+        let synthesis = form.switch("synthesis");
         form.finish()?;
         // Nothing is missing when nothing was found wrong.
         let (Some(prompt), Some(task_type)) = (prompt, task_type) else { return Err(ApiError::internal()) };
         if prompt.len() as u64 > limits.prompt_bytes {
             return Err(ApiError::prompt_too_large(prompt.len(), limits.prompt_bytes));
         }
-        let question = Question { prompt, task_type, mode, models, material: None };
-        Ok(Self { question, context, log: None, user_id, session_id, wish })
+        let question = Question { prompt, task_type, mode, models, material: None, synthesis: false };
+        Ok(Self { question, context, log: None, user_id, session_id, wish, synthesis })
     }
 }

@@ -1,8 +1,9 @@
 //! `GET /api/v1/wall-bounce/analyze`: the same analysis as `generate`, told as it happens (server-sent events).
 //!
 //! Parameters: `query` (the prompt), `task_type` (basic unless named), `mode`, `depth`, `models` (separated by commas),
-//! `user_id`, `session_id`, `cache`; `documents` (true or false) and `top_k`, which `generate` has in `context`. What is wrong with them is an ordinary error. Then come, each as an event of its name with a
-//! JSON object: `thinking` (who is asked), `provider_response` (each call, as it ends), and at the end `consensus` and
+//! `user_id`, `session_id`, `cache`, `synthesis`; `documents` (true or false) and `top_k`, which `generate` has in `context`. What is wrong
+//! with them is an ordinary error. Then come, each as an event of its name with a JSON object: `thinking` (who is asked),
+//! `provider_response` (each call, as it ends), `synthesis` (the call that merged the answers, if one was to), and at the end `consensus` and
 //! `final_answer` (what `generate` answers), or `error` (the one error shape). Of an answer that is given again, the calls that were
 //! made then are told, each with `"cached": true`.
 //!
@@ -27,7 +28,7 @@ use super::generate::{Asked, Ready, answer};
 use super::live::event_stream;
 use super::request_id::RequestId;
 use super::wire::CallView;
-use crate::analysis::Call;
+use crate::analysis::{Call, Step};
 use crate::guard::caller::Caller;
 
 /// The handler.
@@ -50,16 +51,16 @@ pub(super) async fn events(
     tokio::spawn(async move {
         let watcher = tell.clone();
         let told = ready.told.clone();
-        let watch = Box::new(move |call: &Call| {
-            let _ = watcher.send(("provider_response", provider_response(call, &CallView::of(call))));
+        let watch = Box::new(move |step: Step<'_>| {
+            let _ = watcher.send(ended(step, CallView::of));
         });
         let analysed = analyze(&app, ready, watch).await;
         let answered = analysed.and_then(|answered| {
             let answer = json!(answer(&answered, &told, &request_id)?);
-            for call in answered.found().iter().flat_map(|found| &found.report.calls) {
-                let mut told = provider_response(call, &CallView::of(call).unused());
+            for step in answered.found().iter().flat_map(|found| found.report.steps()) {
+                let (name, mut told) = ended(step, |call| CallView::of(call).unused());
                 told["cached"] = json!(true);
-                let _ = tell.send(("provider_response", told));
+                let _ = tell.send((name, told));
             }
             Ok((consensus(&answer), answer))
         });
@@ -87,13 +88,14 @@ fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
     let mut context = Map::new();
     // What is no number, or no yes or no, is passed on, to be told so with all the rest.
     let number = |text: &str| text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number));
+    let flag = |text: &str| text.parse::<bool>().map_or_else(|_| json!(text), |flag| json!(flag));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = match name.as_ref() {
             "models" => value.split(',').map(str::trim).filter(|model| !model.is_empty()).collect(),
             "depth" => number(&value),
+            "synthesis" => flag(&value),
             "documents" => {
-                let flag = value.parse::<bool>().map_or_else(|_| json!(value), |flag| json!(flag));
-                context.insert("documents".to_owned(), flag);
+                context.insert("documents".to_owned(), flag(&value));
                 continue;
             }
             "top_k" => {
@@ -115,9 +117,13 @@ fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
 }
 
 /// A call that has ended, with what was answered.
-fn provider_response(call: &Call, view: &CallView<'_>) -> Value {
+fn ended<'a>(step: Step<'a>, view: impl Fn(&'a Call) -> CallView<'a>) -> (&'static str, Value) {
+    let (name, call) = match step {
+        Step::Answer(call) => ("provider_response", call),
+        Step::Synthesis(call) => ("synthesis", call),
+    };
     let text = call.result.as_ref().ok().map(|completion| completion.text.as_str());
-    json!({"type": "provider_response", "call": view, "response": text})
+    (name, json!({"type": name, "call": view(call), "response": text}))
 }
 
 /// What the answers say together: the answer without its text.

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 use techsapo_shared::event::WHOLE_PPM;
-use techsapo_shared::labels::{CacheType, Provider as Name, Status, TaskType, Vendor};
+use techsapo_shared::labels::{AnswerSource, CacheType, Provider as Name, Status, TaskType, Vendor};
 
 use super::analyse::Answered;
 use super::documents::Citation;
 use super::generate::Told;
 use crate::analysis::agreement::Comparison;
-use crate::analysis::{Call, Mode, Pair, Report, Verdict};
+use crate::analysis::{Call, Mode, Pair, Report, Synthesis, Verdict};
 use crate::clock;
 use crate::store::answers::Found;
 
@@ -77,11 +77,16 @@ impl CacheView {
 #[derive(Serialize)]
 struct WallBounceAnalysis<'a> {
     mode: &'static str,
+    /// Whose answer is returned; `ensemble` where it was made of several.
+    answer_source: AnswerSource,
     /// Those who answered, in the order of asking.
     providers_used: Vec<Name>,
     llm_votes: Vec<CallView<'a>>,
     consensus: Option<f64>,
     consensus_components: ConsensusComponents<'a>,
+    /// What came of merging the answers, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    synthesis: Option<SynthesisView<'a>>,
     total_cost: f64,
     total_cost_nanousd: u64,
     processing_time_ms: u64,
@@ -125,7 +130,7 @@ impl<'a> ConsensusComponents<'a> {
 impl<'a> GenerateResponse<'a> {
     pub(super) fn new(answered: &'a Answered, told: &'a Told, request_id: &'a str) -> Self {
         let (report, found) = (answered.report(), answered.found());
-        let simulated = report.answered().any(|call| call.provider.vendor() == Vendor::Simulated);
+        let simulated = report.all_calls().any(|call| call.provider.vendor() == Vendor::Simulated);
         let mut providers_used = Vec::new();
         for call in report.answered() {
             // In sequence a provider may have answered twice; it is still one.
@@ -134,7 +139,7 @@ impl<'a> GenerateResponse<'a> {
             }
         }
         Self {
-            response: report.chosen().map_or("", |(_, answer)| &answer.text),
+            response: report.answer().unwrap_or_default(),
             confidence: report.verdict.confidence_ppm.map(score),
             reasoning: reasoning(report, found),
             task_type: report.task_type,
@@ -144,6 +149,7 @@ impl<'a> GenerateResponse<'a> {
                     Mode::Parallel => "parallel",
                     Mode::Sequential { .. } => "sequential",
                 },
+                answer_source: report.source(),
                 providers_used,
                 llm_votes: match found {
                     None => CallView::all(report),
@@ -151,6 +157,7 @@ impl<'a> GenerateResponse<'a> {
                 },
                 consensus: report.verdict.consensus_ppm.map(score),
                 consensus_components: ConsensusComponents::of(&report.verdict),
+                synthesis: report.synthesis.as_ref().map(|synthesis| SynthesisView::of(synthesis, found)),
                 total_cost: usd(answered.cost_nanousd()),
                 total_cost_nanousd: answered.cost_nanousd(),
                 processing_time_ms: clock::micros(answered.duration()) / 1_000,
@@ -183,17 +190,66 @@ fn choice(report: &Report) -> String {
     let percent = |ppm: u32| f64::from(ppm) / 1e4;
     let agreement = report.outcome.ok().and_then(|index| report.verdict.agreement_ppm[index]);
     match (report.verdict.consensus_ppm, agreement) {
-        (Some(consensus), Some(agreement)) => format!(
-            "{answered} of {asked} calls brought an answer; the answers agree by {:.1} % on average. The answer of {} \
-             is returned because it agrees most with the others ({:.1} %).",
-            percent(consensus),
-            chosen.provider,
-            percent(agreement)
-        ),
+        (Some(consensus), Some(agreement)) => {
+            let agree = format!(
+                "{answered} of {asked} calls brought an answer; the answers agree by {:.1} % on average.",
+                percent(consensus)
+            );
+            let (best, agreement) = (chosen.provider, percent(agreement));
+            match (&report.synthesis, report.synthesised()) {
+                (_, Some((merging, _))) => format!(
+                    "{agree} {} made one answer of them; confidence is that of the answers it was made of.",
+                    merging.provider
+                ),
+                (Some(failed), None) => format!(
+                    "{agree} They could not be merged ({}); the answer of {best} is returned instead because it agrees most \
+                     with the others ({agreement:.1} %).",
+                    problem_of(failed)
+                ),
+                (None, None) => format!(
+                    "{agree} The answer of {best} is returned because it agrees most with the others \
+                     ({agreement:.1} %)."
+                ),
+            }
+        }
         _ => format!(
             "The only answer, of {}, is returned; there was none to compare it with.",
             chosen.provider
         ),
+    }
+}
+
+/// Why there is no merged answer.
+fn problem_of(synthesis: &Synthesis) -> String {
+    match synthesis {
+        Synthesis::NotAsked(hindrance) => hindrance.to_string(),
+        Synthesis::Asked(call) => call.result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// What came of merging the answers, as a caller sees it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum SynthesisView<'a> {
+    /// The call, whatever came of it.
+    Asked(CallView<'a>),
+    /// Nobody was asked.
+    NotAsked {
+        /// `not_asked`.
+        status: &'static str,
+        error: String,
+    },
+}
+
+impl<'a> SynthesisView<'a> {
+    fn of(synthesis: &'a Synthesis, found: Option<&Found>) -> Self {
+        match synthesis {
+            Synthesis::Asked(call) if found.is_some() => Self::Asked(CallView::of(call).unused()),
+            Synthesis::Asked(call) => Self::Asked(CallView::of(call)),
+            Synthesis::NotAsked(hindrance) => {
+                Self::NotAsked { status: "not_asked", error: hindrance.to_string() }
+            }
+        }
     }
 }
 

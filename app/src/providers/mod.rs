@@ -51,10 +51,32 @@ pub struct CompletionRequest<'a> {
     pub model: Option<&'a str>,
     /// What is to be read beside the question.
     pub material: Option<&'a Material>,
-    /// The answer that another provider gave before, to be examined and bettered.
-    pub previous: Option<&'a str>,
+    /// What was answered before.
+    pub before: Before<'a>,
     /// When an answer is of no more use. A provider gives up by then, and says what it spent.
     pub deadline: Instant,
+}
+
+/// What was answered to the question before, and what is to be done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before<'a> {
+    /// Nothing: the question alone is put.
+    Nothing,
+    /// Another provider's answer, to be examined and bettered.
+    Improve(&'a str),
+    /// Several providers' answers, to be merged into one.
+    Merge(&'a [&'a str]),
+}
+
+impl<'a> Before<'a> {
+    /// The answers.
+    pub fn answers(&self) -> &[&'a str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Improve(answer) => std::slice::from_ref(answer),
+            Self::Merge(answers) => answers,
+        }
+    }
 }
 
 /// Tokens as the vendor bills them.

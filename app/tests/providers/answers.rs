@@ -211,7 +211,7 @@ fn in_sequence_the_answer_before_is_part_of_the_question() {
         let server = VendorServer::start([Reply::json(&(shape.answer)(shape.model, TEXT))]);
         let remote = remote(shape, settings(shape, server.url()));
         let later = CompletionRequest {
-            previous: Some("It is painted."),
+            before: Before::Improve("It is painted."),
             ..request(std::time::Duration::from_secs(30))
         };
         tokio::runtime::Runtime::new().unwrap().block_on(remote.complete(later)).unwrap();

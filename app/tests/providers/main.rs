@@ -79,7 +79,7 @@ fn request(time: Duration) -> CompletionRequest<'static> {
         task_type: TaskType::Basic,
         model: None,
         material: None,
-        previous: None,
+        before: Before::Nothing,
         deadline: Instant::now() + time,
     }
 }

@@ -216,3 +216,53 @@ fn metrics_and_audit_know_an_answer_that_was_given_again() {
     assert_eq!(rows, format!("0\t1\t{spent}\t1\t1\t1\n1\t4\t0\t4\t1\t1"));
     assert_eq!(mysql.sql("SELECT COUNT(*), SUM(cost_nanousd) FROM analysis_calls"), format!("2\t{spent}"));
 }
+
+#[test]
+fn a_merged_answer_is_counted_audited_and_given_again_as_one() {
+    let (redis, mysql) = (RedisServer::start(), MariaDb::start());
+    let exporter = Exporter::of(&redis).birth_hold("0s").start();
+    let setup = || {
+        caching(&redis, &redis)
+            .set("TECHSAPO_MYSQL_URL", &mysql.url())
+            .set("TECHSAPO_SYNTHESIS_MODEL", "openrouter-auto-simulated")
+            .set("TECHSAPO_SYNTHESIS_WHEN", "always")
+    };
+    let (one, other) = (connected(setup()), connected(setup()));
+    let first = one.generate("Why?", "basic").unwrap();
+    wait::until_true("the answer is in Redis", || keys(&redis).len() == 1);
+    let again = other.generate("Why?", "basic").unwrap();
+    assert_eq!((found_in(&first).as_str(), found_in(&again).as_str()), ("fresh", "redis"));
+    assert_eq!(again.0["response"], first.0["response"]);
+    let synthesis = &first.0["wall_bounce_analysis"]["synthesis"];
+    assert_eq!(synthesis["provider"], "Simulated-OpenRouter");
+    let of_calls = |answer: &Generated| {
+        answer.calls().iter().map(|call| call["cost_nanousd"].as_u64().unwrap()).sum::<u64>()
+    };
+    let (spent, merging) = (first.cost_nanousd(), synthesis["cost_nanousd"].as_u64().unwrap());
+    assert!(merging > 0);
+    assert_eq!((spent, again.cost_nanousd()), (of_calls(&first) + merging, 0));
+
+    let page = exporter.scrape_until("both are counted", |page| {
+        page.counter("techsapo_wallbounce_requests_total").total() == 2.0
+    });
+    assert_eq!(page.counter("techsapo_wallbounce_requests_total").with("provider", "ensemble").total(), 2.0);
+    page.observations("techsapo_wallbounce_consensus_confidence").is(1.0);
+    assert_eq!(
+        page.observations("techsapo_llm_agreement_score").total(),
+        1.0,
+        "the votes alone are compared"
+    );
+    let cost = page.counter("techsapo_wallbounce_cost_usd");
+    assert_eq!(cost.total_units(9), spent);
+    assert_eq!(cost.with("provider", "Simulated-OpenRouter").total_units(9), merging);
+
+    wait::until_true("the audit has them", || {
+        !mysql.sql("SHOW TABLES LIKE 'analysis_calls'").is_empty()
+            && mysql.sql("SELECT COUNT(*) FROM analyses") == "2"
+    });
+    let rows = mysql.sql("SELECT cached, answer_source, cost_nanousd FROM analyses ORDER BY cached");
+    assert_eq!(rows, format!("0\tensemble\t{spent}\n1\tensemble\t0"));
+    let calls =
+        mysql.sql("SELECT call_number, provider, cost_nanousd FROM analysis_calls ORDER BY call_number");
+    assert!(calls.ends_with(&format!("3\tSimulated-OpenRouter\t{merging}")), "{calls}");
+}

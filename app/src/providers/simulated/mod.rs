@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use techsapo_shared::labels::{ClosedLabel, Provider as Name, TaskType};
 
-use super::{Completion, CompletionRequest, ErrorKind, Provider, ProviderError, Spent, Tokens};
+use super::{Before, Completion, CompletionRequest, ErrorKind, Provider, ProviderError, Spent, Tokens};
 use text::{Stance, is_ideographic};
 
 /// The simulated providers, in the order in which lists of settings name them.
@@ -60,7 +60,9 @@ impl Simulated {
     fn draws(&self, request: &CompletionRequest<'_>) -> (Draw, Draw) {
         let question =
             Draw::new(&[&self.behaviour.seed.to_string(), request.task_type.as_str(), request.prompt]);
-        (question, question.with(self.name.as_str()))
+        let own = question.with(self.name.as_str());
+        // Who merges does not fail because it failed to answer, or the other way round.
+        (question, if matches!(request.before, Before::Merge(_)) { own.with("merge") } else { own })
     }
 
     /// What comes of a call that ends.
@@ -82,10 +84,15 @@ impl Simulated {
             TaskType::Premium => 4,
             TaskType::Critical => 5,
         };
-        let text = text::compose(request.prompt, stance, sentences, question, own);
+        let text = match request.before {
+            Before::Merge(answers) => text::merge(answers),
+            Before::Nothing | Before::Improve(_) => {
+                text::compose(request.prompt, stance, sentences, question, own)
+            }
+        };
         let beside = request.material.map_or(0, |material| tokens(material.as_str()));
-        let input = tokens(request.prompt) + beside + request.previous.map_or(0, tokens);
-        let output = tokens(&text);
+        let before = request.before.answers().iter().map(|answer| tokens(answer)).sum::<u64>();
+        let (input, output) = (tokens(request.prompt) + beside + before, tokens(&text));
         Ok(Completion {
             model: request.model.unwrap_or(&self.models[0]).to_owned(),
             instead_of: None,
@@ -223,7 +230,7 @@ mod tests {
             task_type: TaskType::Basic,
             model: None,
             material: None,
-            previous: None,
+            before: Before::Nothing,
             deadline: Instant::now(),
         })
     }
@@ -277,11 +284,13 @@ mod tests {
             task_type: TaskType::Basic,
             model: Some("m"),
             material: None,
-            previous: None,
+            before: Before::Nothing,
             deadline: Instant::now(),
         };
         assert_eq!(provider.outcome(&request).unwrap().spent.tokens.input, 1);
-        let later = CompletionRequest { previous: Some("12345678"), ..request };
+        let later = CompletionRequest { before: Before::Improve("12345678"), ..request };
         assert_eq!(provider.outcome(&later).unwrap().spent.tokens.input, 3);
+        let merge = CompletionRequest { before: Before::Merge(&["12345678", "1234"]), ..request };
+        assert_eq!(provider.outcome(&merge).unwrap().spent.tokens.input, 4);
     }
 }

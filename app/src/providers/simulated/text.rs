@@ -22,6 +22,9 @@ struct Phrasebook {
     common: &'static [[&'static [&'static str]; 5]],
     contrary: &'static [[&'static [&'static str]; 5]],
     closings: &'static [&'static str],
+    /// Opening of what several answers have in common, and what is said where they have nothing.
+    merged: &'static str,
+    divided: &'static str,
     separator: &'static str,
 }
 
@@ -40,6 +43,28 @@ pub(super) fn compose(prompt: &str, stance: Stance, sentences: usize, question: 
     }
     parts.push(own.choose("closing", book.closings));
     parts.join(book.separator)
+}
+
+/// What most of these answers say: the sentences that more than half of them hold, in the order of the first of them.
+pub(super) fn merge(answers: &[&str]) -> String {
+    let sentences: Vec<Vec<&str>> = answers.iter().map(|answer| sentences(answer)).collect();
+    let most =
+        |sentence: &&str| 2 * sentences.iter().filter(|all| all.contains(sentence)).count() > sentences.len();
+    let mut shared: Vec<&str> = Vec::new();
+    for sentence in sentences.iter().flatten().copied().filter(most) {
+        if !shared.contains(&sentence) {
+            shared.push(sentence);
+        }
+    }
+    let japanese = answers.iter().any(|answer| answer.chars().any(is_ideographic));
+    let book = if japanese { &JAPANESE } else { &ENGLISH };
+    let merged = if shared.is_empty() { vec![book.divided] } else { [vec![book.merged], shared].concat() };
+    merged.join(book.separator)
+}
+
+/// The sentences of a text, and what stands before a colon as one of its own.
+fn sentences(text: &str) -> Vec<&str> {
+    text.split_inclusive(['.', ':', '。']).map(str::trim).filter(|sentence| !sentence.is_empty()).collect()
 }
 
 /// Whether a character belongs to a script that is written without spaces (kana, Chinese characters and their
@@ -129,6 +154,8 @@ static ENGLISH: Phrasebook = Phrasebook {
         "I would begin there.",
         "That is where I would begin.",
     ],
+    merged: "Most answers say the same:",
+    divided: "The answers contradict each other, and no single one of them can be given.",
     separator: " ",
 };
 
@@ -193,6 +220,8 @@ static JAPANESE: Phrasebook = Phrasebook {
         "これが最初の一歩です。",
         "以上です。",
     ],
+    merged: "多くの回答に共通する内容です。",
+    divided: "回答が互いに矛盾しており、一つにまとめられません。",
     separator: "",
 };
 
@@ -206,6 +235,16 @@ mod tests {
         assert!(!compose("How?", Stance::Common, 3, draw, draw).chars().any(is_ideographic));
         assert!(compose("どうすれば？", Stance::Common, 3, draw, draw).chars().any(is_ideographic));
         assert!(compose("教えて", Stance::Contrary, 3, draw, draw).chars().any(is_ideographic));
+    }
+
+    #[test]
+    fn what_is_merged_is_what_most_say() {
+        let answers =
+            ["In short: Do A. Do B. Bye.", "My view: Do A. Do B. Ciao.", "Briefly: Do A. Never do B. Bye."];
+        assert_eq!(merge(&answers), "Most answers say the same: Do A. Do B. Bye.");
+        assert_eq!(merge(&["Do A.", "Do B."]), ENGLISH.divided);
+        let japanese = ["要点です。変更します。", "結論です。変更します。"];
+        assert_eq!(merge(&japanese), "多くの回答に共通する内容です。変更します。");
     }
 
     #[test]

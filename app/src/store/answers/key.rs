@@ -2,7 +2,8 @@
 //!
 //! Everything that decides the answer goes in, each part with its length before it, so that no two different lists of parts
 //! read alike: the reader as far as answers are not shared, tier, mode with its depth, who is asked in which order (name,
-//! models, variant), the question [normalised](normalise), and what is read beside it (documents, a log). Names and ids of sessions do not: nothing of an earlier question enters
+//! models, variant), whether and by whom answers are merged, the question [normalised](normalise), and what is read beside it (documents, a
+//! log). Names and ids of sessions do not: nothing of an earlier question enters
 //! a later one.
 
 use std::borrow::Cow;
@@ -12,14 +13,14 @@ use techsapo_shared::labels::ClosedLabel as _;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Reader;
-use crate::analysis::{Mode, Plan, Question};
+use crate::analysis::{Choice, Mode, Plan, Question};
 use crate::config::format::CacheScope;
 use crate::providers::Material;
 use crate::store::redis::PREFIX;
 
 /// Raised whenever the parts below, a value's form (`stored`) or the words that providers are asked in change: builds that
 /// differ in it share nothing.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ impl Key {
     /// The key of a question as it will be put, for this reader.
     pub(super) fn of(plan: &Plan, scope: CacheScope, reader: &Reader) -> Self {
         // Spelled out, so that a new field is thought of here.
-        let Question { prompt, task_type, mode, models: _, material } = plan.question();
+        let Question { prompt, task_type, mode, models: _, material, synthesis } = plan.question();
         let mut parts = Parts(digest::Context::new(&SHA256));
         parts.add(&VERSION.to_le_bytes());
         let Reader { key, user } = reader;
@@ -49,14 +50,9 @@ impl Key {
             // How deep it goes is in the number of those who are asked.
             Mode::Sequential { depth: _ } => b"sequential",
         });
-        let choices: Vec<_> = plan.choices().collect();
-        parts.add(&(choices.len() as u64).to_le_bytes());
-        for choice in choices {
-            parts.add(choice.provider.as_str().as_bytes());
-            parts.add(choice.variant.as_bytes());
-            parts.add(&(choice.models.len() as u64).to_le_bytes());
-            choice.models.iter().for_each(|model| parts.add(model.as_bytes()));
-        }
+        parts.add_all(plan.choices());
+        parts.add(&[u8::from(*synthesis)]);
+        parts.add_all(plan.merger().into_iter());
         parts.add(normalise(prompt).as_bytes());
         // Another document, another log: another question.
         parts.add(&[u8::from(material.is_some())]);
@@ -95,6 +91,17 @@ impl Parts {
     fn add(&mut self, part: &[u8]) {
         self.0.update(&(part.len() as u64).to_le_bytes());
         self.0.update(part);
+    }
+
+    fn add_all(&mut self, choices: impl Iterator<Item = Choice>) {
+        let choices: Vec<_> = choices.collect();
+        self.add(&(choices.len() as u64).to_le_bytes());
+        for Choice { provider, models, variant } in choices {
+            self.add(provider.as_str().as_bytes());
+            self.add(variant.as_bytes());
+            self.add(&(models.len() as u64).to_le_bytes());
+            models.iter().for_each(|model| self.add(model.as_bytes()));
+        }
     }
 }
 
@@ -149,6 +156,7 @@ mod tests {
             mode: Mode::Parallel,
             models: Vec::new(),
             material: None,
+            synthesis: false,
         }
     }
 
@@ -189,6 +197,12 @@ mod tests {
                 ..question("Why?")
             }),
         ];
+        let merged = || Question { synthesis: true, ..question("Why?") };
+        keys.push(key(merged()));
+        for model in ["model-0", "model-1"] {
+            let plan = analyzer(1, 4).merging_by(Some(model.to_owned())).plan(merged()).unwrap();
+            keys.push(Key::of(&plan, CacheScope::Everyone, &Reader::default()));
+        }
         for analyzer in [analyzer(2, 4), analyzer(1, 2)] {
             let plan = analyzer.plan(question("Why?")).unwrap();
             keys.push(Key::of(&plan, CacheScope::Everyone, &Reader::default()));
@@ -223,7 +237,7 @@ mod tests {
     #[test]
     fn a_key_in_redis_tells_nothing_of_the_question() {
         let key = key(question("Why is the sky blue?")).in_redis();
-        let digits = key.strip_prefix("techsapo:{app}:answer:1:").unwrap();
+        let digits = key.strip_prefix("techsapo:{app}:answer:2:").unwrap();
         assert!(digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
     }
 }

@@ -73,6 +73,7 @@ mod tests {
             calls: Vec::new(),
             verdict: Verdict::default(),
             outcome: Err(Failure::NotEnoughAnswers),
+            synthesis: None,
             ended_ms: 0,
             duration: Duration::ZERO,
         })

@@ -4,7 +4,7 @@
 //! [`Making::finish`]. What must hold:
 //!
 //! * The same question means the same [`key`]: question, tier, mode, providers, models, and whom answers are shared with.
-//! * Only whole and good answers are kept: every call brought one, and confidence is not below `cache.min_confidence`.
+//! * Only whole and good answers are kept: every call brought one, merging succeeded if it was asked for, and confidence is not below `cache.min_confidence`.
 //! * Memory is bounded in bytes, a value in Redis in size and time.
 //! * A Redis that is away costs a request nothing: memory goes on alone. What is damaged is not there.
 //! * A question that several ask at once is put to the providers once, as long as its answer is one to be kept; else each

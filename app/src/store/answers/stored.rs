@@ -32,6 +32,9 @@ pub(super) struct Stored {
     ended_ms: u64,
     duration_us: u64,
     calls: Vec<StoredCall>,
+    /// The call that merged the answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    synthesis: Option<StoredCall>,
 }
 
 /// A call that brought an answer.
@@ -54,12 +57,17 @@ struct StoredCall {
     unpriced: bool,
 }
 
-/// The value for an analysis; nothing where a call brought no answer.
+/// The value for an analysis; nothing where a call brought no answer, or merging the answers failed.
 pub(super) fn encode(key: &Key, report: &Report) -> Option<Vec<u8>> {
+    let synthesis = match &report.synthesis {
+        None => None,
+        Some(synthesis) => Some(StoredCall::of(synthesis.call()?)?),
+    };
     let stored = Stored {
         ended_ms: report.ended_ms,
         duration_us: micros(report.duration),
         calls: report.calls.iter().map(StoredCall::of).collect::<Option<_>>()?,
+        synthesis,
     };
     let mut value = vec![0; CHECKSUM_BYTES];
     // Nothing in it that JSON cannot hold.
@@ -92,7 +100,8 @@ impl Stored {
     /// The report of the analysis, for the same question.
     pub(super) fn recall(self, plan: &Plan) -> Report {
         let calls = self.calls.into_iter().map(StoredCall::call).collect();
-        plan.recall(calls, self.ended_ms, Duration::from_micros(self.duration_us))
+        let synthesis = self.synthesis.map(StoredCall::call);
+        plan.recall(calls, synthesis, self.ended_ms, Duration::from_micros(self.duration_us))
     }
 }
 
@@ -147,7 +156,7 @@ mod tests {
     use techsapo_shared::labels::TaskType;
 
     use super::*;
-    use crate::analysis::{Failure, Mode, Verdict};
+    use crate::analysis::{Failure, Hindrance, Mode, Synthesis, Verdict};
     use crate::providers::{ErrorKind, ProviderError};
 
     fn call(text: &str) -> Call {
@@ -178,6 +187,7 @@ mod tests {
             calls,
             verdict: Verdict::default(),
             outcome: Err(Failure::NotEnoughAnswers),
+            synthesis: None,
             ended_ms: 99,
             duration: Duration::from_micros(5_678),
         }
@@ -185,11 +195,14 @@ mod tests {
 
     #[test]
     fn what_was_stored_is_read_as_it_was() {
-        let (key, report) = (Key::numbered(1), report(vec![call("はい。\n\"yes\"\0"), call("No.")]));
+        let (key, mut report) = (Key::numbered(1), report(vec![call("はい。\n\"yes\"\0"), call("No.")]));
+        report.synthesis = Some(Synthesis::Asked(call("Yes and no.")));
         let stored = decode(&key, &encode(&key, &report).unwrap()).unwrap();
         assert_eq!((stored.ended_ms, stored.duration_us), (99, 5_678));
         let calls: Vec<_> = stored.calls.into_iter().map(StoredCall::call).collect();
         assert_eq!(format!("{calls:?}"), format!("{:?}", report.calls));
+        let synthesis = Synthesis::Asked(stored.synthesis.unwrap().call());
+        assert_eq!(format!("{synthesis:?}"), format!("{:?}", report.synthesis.unwrap()));
     }
 
     #[test]
@@ -197,6 +210,9 @@ mod tests {
         let failed = Err(ProviderError::new(ErrorKind::Timeout, "").into());
         let calls = vec![call("Yes."), Call { result: failed, ..call("") }];
         assert!(encode(&Key::numbered(1), &report(calls)).is_none());
+        let synthesis = Some(Synthesis::NotAsked(Hindrance::NoTime));
+        let unmerged = Report { synthesis, ..report(vec![call("Yes."), call("Yes.")]) };
+        assert!(encode(&Key::numbered(1), &unmerged).is_none());
     }
 
     #[test]
