@@ -5,6 +5,7 @@
 //! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
+//! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
@@ -37,6 +38,7 @@ mod redis_server;
 pub mod repository;
 mod sentinels;
 pub mod sink;
+pub mod vendors;
 pub mod wait;
 
 pub use alertmanager::Alertmanager;

@@ -6,10 +6,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // It prints for people, and what goes wrong ends it.
 
 mod agreement;
+mod app;
+mod app_peers;
 mod append;
+mod connection;
 mod cpu;
 mod idle;
+mod latency;
 mod load;
+mod parts;
 mod peers;
 mod pipeline;
 mod report;
@@ -22,9 +27,12 @@ use report::{Figure, Table};
 type Benchmark = fn() -> Vec<Figure>;
 
 /// Every benchmark: its name, how it is run, and the table that its figures stand in.
-const BENCHMARKS: [(&str, Benchmark, Table); 8] = [
+const BENCHMARKS: [(&str, Benchmark, Table); 11] = [
     ("agreement", agreement::run, Table::Figures),
+    ("app", app::run, Table::Figures),
+    ("app-peers", app_peers::run, Table::Gateways),
     ("append", append::run, Table::Figures),
+    ("parts", parts::run, Table::Figures),
     ("pipeline", pipeline::run, Table::Figures),
     ("scrape", scrape::run, Table::Figures),
     ("idle", idle::run, Table::Figures),

@@ -11,6 +11,8 @@ pub(crate) enum Table {
     Figures,
     /// The same for peers.
     Peers,
+    /// The app beside gateways to providers.
+    Gateways,
 }
 
 impl Table {
@@ -19,6 +21,9 @@ impl Table {
         match self {
             Self::Figures => "<!-- figures: written by ./scripts/bench.sh --write -->\n",
             Self::Peers => "<!-- figures of peers: written by ./scripts/bench.sh --write peers -->\n",
+            Self::Gateways => {
+                "<!-- figures of gateways: written by ./scripts/bench.sh --write app-peers -->\n"
+            }
         }
     }
 
@@ -26,7 +31,7 @@ impl Table {
     fn remark(self) -> &'static str {
         match self {
             Self::Figures => "asked",
-            Self::Peers => "what it is",
+            Self::Peers | Self::Gateways => "what it is",
         }
     }
 }

@@ -6,14 +6,13 @@
 //! two runs of one program may differ by a per cent from nothing but their place in memory. `control` is the same
 //! measurement of two apps without telemetry: how far it may be off.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use techsapo_tests::{App, Exporter, RedisServer};
 
+use crate::connection::{self, Connection};
 use crate::cpu;
 use crate::report::{Figure, median};
 
@@ -176,46 +175,22 @@ impl Callers {
 
 /// A connection that is kept for many requests, and the request.
 struct Caller {
-    connection: BufReader<TcpStream>,
+    connection: Connection,
     request: Vec<u8>,
-    answer: Vec<u8>,
 }
 
 impl Caller {
     fn of(app: &App) -> Self {
         let url = app.url();
         let address = url.strip_prefix("http://").unwrap();
-        let connection = TcpStream::connect(address).unwrap();
-        connection.set_nodelay(true).unwrap();
         let prompt = "What does a lease protect, and from whom? ".repeat(PROMPT_BYTES / 42);
-        let body = json!({ "prompt": prompt, "task_type": "premium" }).to_string();
-        let request = format!(
-            "POST /api/v1/generate HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Self { connection: BufReader::new(connection), request: request.into_bytes(), answer: Vec::new() }
+        let body = json!({ "prompt": prompt, "task_type": "premium" });
+        let request = connection::post(address, "/api/v1/generate", &[], &body);
+        Self { connection: Connection::to(address), request }
     }
 
-    /// Sends the request and reads the answer to its end.
     fn ask(&mut self) {
-        self.connection.get_mut().write_all(&self.request).unwrap();
-        let (mut line, mut length) = (String::new(), 0);
-        let mut ok = false;
-        loop {
-            line.clear();
-            self.connection.read_line(&mut line).unwrap();
-            ok |= line.starts_with("HTTP/1.1 200 ");
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.parse().unwrap();
-                }
-                None if line == "\r\n" => break,
-                _ => {}
-            }
-        }
-        self.answer.resize(length, 0);
-        self.connection.read_exact(&mut self.answer).unwrap();
-        assert!(ok, "{}", String::from_utf8_lossy(&self.answer));
+        self.connection.send(&self.request);
+        self.connection.receive();
     }
 }

@@ -13,6 +13,7 @@ mod end_to_end;
 mod limits;
 mod logs;
 mod metrics;
+mod moves;
 mod openapi;
 mod outages;
 mod pipeline;

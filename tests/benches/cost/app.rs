@@ -1,0 +1,167 @@
+//! What the app adds to the latency of the providers that it asks, and what a request costs it.
+//!
+//! Two vendors that answer after 20 ms stand behind it, asked in their own formats; telemetry, limits and the look-up of
+//! cached answers are on, with a real Redis and a real exporter, and no prompt is asked twice. The same two calls made by the client
+//! itself, side by side, are what it is compared with, in turns: what is left is what the app adds, with what it does
+//! besides, comparing the answers above all.
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use techsapo_tests::vendors::{Manner, VENDORS, Vendor, Vendors};
+use techsapo_tests::{App, AppSetup, Exporter, RedisServer};
+use tempfile::TempDir;
+
+use crate::connection::{self, Connection};
+use crate::cpu;
+use crate::latency::{Client, measure};
+use crate::report::{Figure, median};
+
+/// How long a vendor takes.
+pub(crate) const DELAY: Duration = Duration::from_millis(20);
+/// The vendors that are asked: as many as a basic task needs.
+pub(crate) const ASKED: [Vendor; 2] = [VENDORS[1], VENDORS[3]];
+/// Turns, and how long one is.
+const TURNS: usize = 5;
+const TURN: Duration = Duration::from_secs(3);
+/// Clients at once, and what their figures are called and what is asked of them.
+const CONCURRENCIES: [(usize, [&str; 3], [&str; 2]); 3] = [
+    (1, ["app_added_p50_at_1", "app_added_p99_at_1", "app_cpu_per_request_at_1"], [LITTLE; 2]),
+    (16, ["app_added_p50_at_16", "app_added_p99_at_16", "app_cpu_per_request_at_16"], ["≤ 0.5 ms", "≤ 3 ms"]),
+    (64, ["app_added_p50_at_64", "app_added_p99_at_64", "app_cpu_per_request_at_64"], [LITTLE; 2]),
+];
+const LITTLE: &str = "as little as can be";
+
+/// The question, with a number before it; and what the vendors say to it.
+pub(crate) const QUESTION: &str = "Our service keeps a lease in a database so that one of several workers does a job. \
+    Sometimes two of them did the job at once after a long pause of the garbage collector. Explain what happened, and what \
+    the worker and the database should do so that it cannot happen again. Name the check that must be made on every write, \
+    and what happens to a worker that fails it. We use MariaDB and the lease lasts ten seconds.";
+pub(crate) const ANSWERS: [&str; 2] = [
+    "The worker that paused still believed that it held the lease, although its ten seconds had passed and another worker \
+     had taken over. A lease alone cannot prevent that, because a process does not notice that it was stopped. Give every \
+     holder a number that rises with each new lease, a fencing token, and send it with every write. The database keeps the \
+     highest number that it has seen and refuses a write with a lower one. A worker that is refused must drop its work and \
+     ask for the lease again. Measure the time of the lease from before the renewal was sent, with a monotonic clock.",
+    "During the long pause the lease ran out without the first worker knowing, a second one took it, and then both wrote. \
+     Checking the time before writing is not enough: the pause may come between the check and the write. Use a fencing \
+     token: a counter in the row of the lease that grows whenever somebody takes it. Every UPDATE carries the condition \
+     that the counter is still the same, so that a write of the old holder changes no row. Who sees that no row was \
+     changed has lost the lease and has to stop and begin anew. Renew well before ten seconds are over.",
+];
+
+/// Latency added at each concurrency, and CPU time.
+pub(crate) fn run() -> Vec<Figure> {
+    let world = World::start();
+    let mut figures = Vec::new();
+    for (concurrency, names, asked) in CONCURRENCIES {
+        let (mut p50, mut p99, mut cpu_us) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            let direct = measure(concurrency, TURN, || Direct::to(&world.vendors));
+            let before = cpu::seconds_of(world.app.process.id());
+            let through = measure(concurrency, TURN, || world.client());
+            let spent = cpu::seconds_of(world.app.process.id()) - before;
+            p50.push(through.percentile(50) - direct.percentile(50));
+            p99.push(through.percentile(99) - direct.percentile(99));
+            cpu_us.push(spent / through.count() as f64 * 1e6);
+        }
+        let figure = |name, value, unit, asked| Figure { name, value, unit, asked };
+        figures.push(figure(names[0], median(p50), "ms", asked[0]));
+        figures.push(figure(names[1], median(p99), "ms", asked[1]));
+        figures.push(figure(names[2], median(cpu_us), "µs", LITTLE));
+    }
+    figures
+}
+
+/// The app and what is around it. First of the fields what ends first.
+pub(crate) struct World {
+    pub(crate) app: App,
+    _exporter: Exporter,
+    _redis: RedisServer,
+    pub(crate) vendors: Vendors,
+    _folder: TempDir,
+}
+
+impl World {
+    pub(crate) fn start() -> Self {
+        let vendors = vendors();
+        let folder = TempDir::new().unwrap();
+        let redis = RedisServer::start();
+        let app = app_asking(&vendors, App::of(&redis), &folder);
+        let exporter = Exporter::of(&redis).app(&app.url()).start();
+        Self { app, _exporter: exporter, _redis: redis, vendors, _folder: folder }
+    }
+
+    /// A client of the app.
+    pub(crate) fn client(&self) -> Through {
+        let url = self.app.url();
+        let address = url.strip_prefix("http://").unwrap().to_owned();
+        Through { connection: Connection::to(&address), address }
+    }
+}
+
+/// The vendors, each with an answer of its own.
+pub(crate) fn vendors() -> Vendors {
+    let vendors = Vendors::start(ANSWERS[0], DELAY);
+    for (vendor, answer) in ASKED.into_iter().zip(ANSWERS) {
+        vendors.set(vendor, &Manner::Says(answer.to_owned()));
+    }
+    vendors
+}
+
+fn app_asking(vendors: &Vendors, app: AppSetup, folder: &TempDir) -> App {
+    let file = folder.path().join("providers.toml");
+    // As many calls at once as there are clients, so that nobody waits for a place.
+    fs::write(&file, vendors.providers_toml(&ASKED, "concurrency = 64")).unwrap();
+    let app = ASKED.iter().fold(app, |app, vendor| app.set(vendor.key_variable, "key-of-a-benchmark"));
+    app.set("TECHSAPO_PROVIDERS_FILE", &file.to_string_lossy())
+        .set("TECHSAPO_CACHE_ENABLED", "true")
+        .set("TECHSAPO_BUDGET_DAILY_USD", "100000")
+        .set("TECHSAPO_BUDGET_MONTHLY_USD", "100000")
+        .start()
+}
+
+/// A question that was not asked before.
+pub(crate) fn question() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    format!("Case {}. {QUESTION}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Asks the app.
+pub(crate) struct Through {
+    connection: Connection,
+    address: String,
+}
+
+impl Client for Through {
+    fn ask(&mut self) {
+        let body = json!({ "prompt": question(), "task_type": "basic", "session_id": "bench-1" });
+        self.connection.send(&connection::post(&self.address, "/api/v1/generate", &[], &body));
+        self.connection.receive();
+    }
+}
+
+/// Asks both vendors itself, side by side.
+pub(crate) struct Direct {
+    calls: [(Connection, Vendor); 2],
+    address: String,
+}
+
+impl Direct {
+    pub(crate) fn to(vendors: &Vendors) -> Self {
+        let address = vendors.address();
+        Self { calls: ASKED.map(|vendor| (Connection::to(&address), vendor)), address }
+    }
+}
+
+impl Client for Direct {
+    fn ask(&mut self) {
+        for (connection, vendor) in &mut self.calls {
+            let body = json!({ "model": vendor.model, "input": question() });
+            connection.send(&connection::post(&self.address, &format!("/{}", vendor.section), &[], &body));
+        }
+        self.calls.iter_mut().for_each(|(connection, _)| connection.receive());
+    }
+}
