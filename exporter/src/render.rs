@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use memchr::memchr3;
+
 use crate::catalog::{FAMILIES, Family, FamilyId, Kind, Section, write_scaled};
 use crate::gauges::{Gauges, Samples};
 use crate::own::OwnSample;
@@ -27,38 +29,40 @@ pub struct View<'a> {
 
 /// Writes the page.
 pub fn render(view: &View<'_>) -> String {
-    let mut page = String::with_capacity(256 * 1024);
+    let mut page =
+        String::with_capacity(64 * 1024 + view.state.map_or(0, |state| state.series.len() * SERIES_BYTES));
     let gauges = view.leader.then(|| Gauges::new(view.state, view.samples, view.now_ms));
     for (&id, family) in FamilyId::ALL.iter().zip(FAMILIES) {
         let _ = writeln!(page, "# HELP {} {}\n# TYPE {0} {}", family.name, family.help, family.type_name());
+        let name = Name::new(family, "", None);
         if family.section == Section::Exporter {
             for sample in view.own.iter().filter(|sample| sample.family == family.name) {
-                let labels: Vec<&str> = sample.labels.iter().map(String::as_str).collect();
-                write_number(&mut page, family, &labels, sample.value);
+                name.write(&mut page, sample.labels.iter().map(String::as_str));
+                let _ = writeln!(page, "{}", sample.value);
             }
             continue;
         }
         match family.kind {
             Kind::Gauge => {
                 if let Some(gauges) = &gauges {
-                    gauges.for_each(id, &mut |labels, value| write_number(&mut page, family, labels, value));
+                    gauges.for_each(id, &mut |labels, value| {
+                        name.write(&mut page, labels.iter().copied());
+                        let _ = writeln!(page, "{value}");
+                    });
                 }
             }
             Kind::Counter => {
                 if let Some(state) = view.state {
                     state.series.for_each(id, |labels, cells| {
-                        write_name(&mut page, family.name, "", family, labels, None);
+                        name.write(&mut page, labels.iter().copied());
                         write_value(&mut page, cells[0], family.decimals);
                     });
                 }
             }
             Kind::Histogram(bounds) => {
                 if let Some(state) = view.state {
-                    let bounds: Vec<String> =
-                        bounds.iter().map(|&bound| scaled(bound, family.decimals)).collect();
-                    state.series.for_each(id, |labels, cells| {
-                        write_histogram(&mut page, family, &bounds, labels, cells);
-                    });
+                    let histogram = Histogram::new(family, bounds);
+                    state.series.for_each(id, |labels, cells| histogram.write(&mut page, labels, cells));
                 }
             }
         }
@@ -66,28 +70,78 @@ pub fn render(view: &View<'_>) -> String {
     page
 }
 
-fn write_histogram(page: &mut String, family: &Family, bounds: &[String], labels: &[&str], cells: &[u64]) {
-    let (sum, counts) = cells.split_last().unwrap_or((&0, &[]));
-    let mut cumulative = 0u64;
-    for (at, count) in counts.iter().enumerate() {
-        cumulative += count;
-        let bound = bounds.get(at).map_or("+Inf", String::as_str);
-        write_name(page, family.name, "_bucket", family, labels, Some(bound));
-        write_value(page, cumulative, 0);
-    }
-    write_name(page, family.name, "_sum", family, labels, None);
-    write_value(page, *sum, family.decimals);
-    write_name(page, family.name, "_count", family, labels, None);
-    write_value(page, cumulative, 0);
+/// Room that is made for one series before the page is written: what a counter with two labels takes, so that a large page
+/// is not copied while it grows.
+const SERIES_BYTES: usize = 128;
+
+/// All that stands before a value, but the label values themselves: put together once for a family.
+struct Name {
+    /// What stands before each label value, and after the last.
+    pieces: Vec<String>,
 }
 
-fn write_number(page: &mut String, family: &Family, labels: &[&str], value: f64) {
-    write_name(page, family.name, "", family, labels, None);
-    let _ = writeln!(page, " {value}");
+impl Name {
+    fn new(family: &Family, suffix: &str, further: Option<&str>) -> Self {
+        let mut piece = format!("{}{suffix}", family.name);
+        let mut pieces = Vec::new();
+        for label in family.labels.iter().map(|&(label, _)| label).chain(further) {
+            let separator = if pieces.is_empty() { "{" } else { "\"," };
+            pieces.push(format!("{piece}{separator}{label}=\""));
+            piece.clear();
+        }
+        pieces.push(if pieces.is_empty() { format!("{piece} ") } else { "\"} ".to_owned() });
+        Self { pieces }
+    }
+
+    /// Writes it with these label values, ready for the value.
+    fn write<'a>(&self, page: &mut String, values: impl Iterator<Item = &'a str>) {
+        for (piece, value) in self.pieces.iter().zip(values) {
+            page.push_str(piece);
+            escape(page, value);
+        }
+        page.extend(self.pieces.last().map(String::as_str));
+    }
+}
+
+/// The lines of one histogram family.
+struct Histogram {
+    bucket: Name,
+    sum: Name,
+    count: Name,
+    /// Upper bounds as they are written, `+Inf` excepted.
+    bounds: Vec<String>,
+    decimals: u8,
+}
+
+impl Histogram {
+    fn new(family: &Family, bounds: &[u64]) -> Self {
+        Self {
+            bucket: Name::new(family, "_bucket", Some("le")),
+            sum: Name::new(family, "_sum", None),
+            count: Name::new(family, "_count", None),
+            bounds: bounds.iter().map(|&bound| scaled(bound, family.decimals)).collect(),
+            decimals: family.decimals,
+        }
+    }
+
+    fn write(&self, page: &mut String, labels: &[&str], cells: &[u64]) {
+        let (sum, counts) = cells.split_last().unwrap_or((&0, &[]));
+        let labels = || labels.iter().copied();
+        let mut cumulative = 0u64;
+        for (at, count) in counts.iter().enumerate() {
+            cumulative += count;
+            let bound = self.bounds.get(at).map_or("+Inf", String::as_str);
+            self.bucket.write(page, labels().chain([bound]));
+            write_value(page, cumulative, 0);
+        }
+        self.sum.write(page, labels());
+        write_value(page, *sum, self.decimals);
+        self.count.write(page, labels());
+        write_value(page, cumulative, 0);
+    }
 }
 
 fn write_value(page: &mut String, units: u64, decimals: u8) {
-    page.push(' ');
     write_scaled(page, units, decimals);
     page.push('\n');
 }
@@ -98,33 +152,8 @@ fn scaled(units: u64, decimals: u8) -> String {
     text
 }
 
-fn write_name(
-    page: &mut String,
-    name: &str,
-    suffix: &str,
-    family: &Family,
-    labels: &[&str],
-    le: Option<&str>,
-) {
-    page.push_str(name);
-    page.push_str(suffix);
-    let mut separator = '{';
-    let named = family.labels.iter().map(|&(label, _)| label).zip(labels.iter().copied());
-    for (label, value) in named.chain(le.map(|bound| ("le", bound))) {
-        page.push(separator);
-        page.push_str(label);
-        page.push_str("=\"");
-        escape(page, value);
-        page.push('"');
-        separator = ',';
-    }
-    if separator == ',' {
-        page.push('}');
-    }
-}
-
 fn escape(page: &mut String, value: &str) {
-    if !value.contains(['\\', '"', '\n']) {
+    if memchr3(b'\\', b'"', b'\n', value.as_bytes()).is_none() {
         page.push_str(value);
         return;
     }

@@ -5,9 +5,11 @@
 //! adding one to it allocates nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Domain, FAMILIES, Family, FamilyId, Kind, OTHER};
@@ -47,32 +49,51 @@ impl Key {
 /// The values of one open domain, in the order in which they were first seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symbols {
-    names: Vec<Box<str>>,
+    /// All names, one after another.
+    text: String,
+    /// Where in `text` each ends.
+    ends: Vec<usize>,
+    /// Made by [`Symbols::prepare`]: whoever only shows names needs no look-up.
     ids: FxHashMap<Box<str>, ValueId>,
 }
 
 impl Default for Symbols {
     fn default() -> Self {
-        Self::from(vec![OTHER.into()])
-    }
-}
-
-impl From<Vec<Box<str>>> for Symbols {
-    fn from(names: Vec<Box<str>>) -> Self {
-        let ids = names.iter().zip(0..).map(|(name, id)| (name.clone(), id)).collect();
-        Self { names, ids }
+        let mut symbols = Self { text: String::new(), ends: Vec::new(), ids: FxHashMap::default() };
+        symbols.intern(OTHER);
+        symbols
     }
 }
 
 impl Serialize for Symbols {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.names.serialize(serializer)
+        serializer.collect_seq(self.names())
     }
 }
 
 impl<'de> Deserialize<'de> for Symbols {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::from(Vec::deserialize(deserializer)?))
+        deserializer.deserialize_seq(ReadSymbols)
+    }
+}
+
+/// Reads names without making a text of each: a scrape reads as many as there are series.
+struct ReadSymbols;
+
+impl<'de> Visitor<'de> for ReadSymbols {
+    type Value = Symbols;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Symbols, A::Error> {
+        let ends = Vec::with_capacity(names.size_hint().unwrap_or(0).min(MAX_SYMBOLS));
+        let mut symbols = Symbols { text: String::new(), ends, ids: FxHashMap::default() };
+        while let Some(name) = names.next_element::<&str>()? {
+            symbols.push(name);
+        }
+        Ok(symbols)
     }
 }
 
@@ -81,17 +102,36 @@ impl Symbols {
         if let Some(&id) = self.ids.get(name) {
             return id;
         }
-        if self.names.len() >= MAX_SYMBOLS {
+        if self.ends.len() >= MAX_SYMBOLS {
             return OTHER_ID;
         }
-        let id = self.names.len() as ValueId;
-        self.names.push(name.into());
+        let id = self.ends.len() as ValueId;
+        self.push(name);
         self.ids.insert(name.into(), id);
         id
     }
 
+    fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    /// Makes what was read from a checkpoint searchable.
+    fn prepare(&mut self) {
+        self.ids = self.names().zip(0..).map(|(name, id)| (name.into(), id)).collect();
+    }
+
+    fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.ends.len()).map(|at| self.at(at).unwrap_or(OTHER))
+    }
+
     fn name(&self, id: ValueId) -> &str {
-        self.names.get(usize::from(id)).map_or(OTHER, |name| name)
+        self.at(usize::from(id)).unwrap_or(OTHER)
+    }
+
+    fn at(&self, at: usize) -> Option<&str> {
+        let begin = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.text.get(begin..*self.ends.get(at)?)
     }
 }
 
@@ -377,6 +417,7 @@ impl SeriesStore {
         let mut fresh = Self::default();
         for (mine, theirs) in fresh.open.iter_mut().zip(std::mem::take(&mut self.open)) {
             *mine = theirs;
+            mine.prepare();
         }
         for mut old in std::mem::take(&mut self.families) {
             let Some((family, row)) =

@@ -19,7 +19,7 @@ const ROOM_BYTES: usize = 8 << 20;
 /// Of these, how many only warnings and errors may take.
 const RESERVED_BYTES: usize = 1 << 20;
 /// How long the writer rests after writing, so that what comes meanwhile is written at once and pushers need not wake it.
-const REST: Duration = Duration::from_millis(2);
+const REST: Duration = Duration::from_millis(10);
 
 /// Where lines go.
 pub(super) enum Sink {

@@ -12,18 +12,28 @@ mod verify;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex_automata::meta::Regex;
+use regex_automata::meta::{Config, Regex};
 use regex_automata::{Anchored, Input, Match, PatternID};
 
 use patterns::PATTERNS;
 
+/// Memory for the automaton's states, which are made as they are needed. With less than all texts of a log need it would forget and
+/// make them again and again, which costs many times as much as searching.
+const AUTOMATON_BYTES: usize = 16 << 20;
+
 static CANDIDATES: LazyLock<Regex> = LazyLock::new(|| {
     let patterns: Vec<_> = PATTERNS.iter().map(|pattern| pattern.candidates).collect();
-    Regex::new_many(&patterns).unwrap_or_else(|error| panic!("the table of what is masked is wrong: {error}"))
+    let regex = Regex::builder()
+        .configure(Config::new().hybrid_cache_capacity(AUTOMATON_BYTES))
+        .build_many(&patterns);
+    regex.unwrap_or_else(|error| panic!("the table of what is masked is wrong: {error}"))
 });
 
 /// The text with everything personal or secret replaced by what it was, such as `[mail]`.
 pub fn mask(text: &str) -> Cow<'_, str> {
+    if is_uuid(text) {
+        return Cow::Borrowed(text);
+    }
     let (mut masked, mut copied, mut at) = (String::new(), 0, 0);
     while let Some(candidate) = CANDIDATES.find(Input::new(text).range(at..)) {
         if let Some((label, from, to)) = hidden_at(text, candidate) {
@@ -41,6 +51,16 @@ pub fn mask(text: &str) -> Cow<'_, str> {
     }
     masked.push_str(&text[copied..]);
     Cow::Owned(masked)
+}
+
+/// Whether it is a UUID and nothing else. Every line has one, its digits look like the beginning of all kinds of numbers, and
+/// nothing of it is anybody's.
+fn is_uuid(text: &str) -> bool {
+    let is_right = |(at, &byte): (usize, &u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.as_bytes().iter().enumerate().all(is_right)
 }
 
 /// What is to be hidden where a candidate begins: of its own kind, or else of one further down the table.

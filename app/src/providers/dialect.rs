@@ -185,13 +185,19 @@ mod tests {
 
     use techsapo_shared::labels::TaskType;
 
+    use super::super::Material;
     use super::*;
 
     fn words(answers: &[&str]) -> String {
+        words_with(None, answers)
+    }
+
+    fn words_with(material: Option<&Material>, answers: &[&str]) -> String {
         question(&CompletionRequest {
             prompt: "Why?",
             task_type: TaskType::Basic,
             model: None,
+            material,
             before: Before::Merge(answers),
             deadline: Instant::now(),
         })
@@ -200,6 +206,16 @@ mod tests {
     /// The mark that the words announce.
     fn mark(words: &str) -> &str {
         words.split_once("bear the mark ").unwrap().1.get(..16).unwrap()
+    }
+
+    #[test]
+    fn who_merges_reads_what_those_who_answered_read() {
+        let material =
+            Material::new("Cite by number.", [("Optics", "Short waves scatter more.")].into_iter());
+        let words = words_with(Some(&material), &["Because.", "Thus."]);
+        let places =
+            ["Why?", "Short waves scatter more.", "Because.", "Thus."].map(|text| words.find(text).unwrap());
+        assert!(places.is_sorted(), "{words}");
     }
 
     #[test]

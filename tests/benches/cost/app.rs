@@ -89,7 +89,7 @@ impl World {
         let vendors = vendors();
         let folder = TempDir::new().unwrap();
         let redis = RedisServer::start();
-        let app = app_asking(&vendors, App::of(&redis), &folder);
+        let app = asking(App::of(&redis), &vendors, &ASKED, &folder).start();
         let exporter = Exporter::of(&redis).app(&app.url()).start();
         Self { app, _exporter: exporter, _redis: redis, vendors, _folder: folder }
     }
@@ -111,16 +111,16 @@ pub(crate) fn vendors() -> Vendors {
     vendors
 }
 
-fn app_asking(vendors: &Vendors, app: AppSetup, folder: &TempDir) -> App {
+/// The app, so that it asks these vendors, with answers cached and money enough. Its list of providers is in `folder`.
+pub(crate) fn asking(app: AppSetup, vendors: &Vendors, asked: &[Vendor], folder: &TempDir) -> AppSetup {
     let file = folder.path().join("providers.toml");
     // As many calls at once as there are clients, so that nobody waits for a place.
-    fs::write(&file, vendors.providers_toml(&ASKED, "concurrency = 64")).unwrap();
-    let app = ASKED.iter().fold(app, |app, vendor| app.set(vendor.key_variable, "key-of-a-benchmark"));
+    fs::write(&file, vendors.providers_toml(asked, "concurrency = 64")).unwrap();
+    let app = asked.iter().fold(app, |app, vendor| app.set(vendor.key_variable, "key-of-a-benchmark"));
     app.set("TECHSAPO_PROVIDERS_FILE", &file.to_string_lossy())
         .set("TECHSAPO_CACHE_ENABLED", "true")
         .set("TECHSAPO_BUDGET_DAILY_USD", "100000")
         .set("TECHSAPO_BUDGET_MONTHLY_USD", "100000")
-        .start()
 }
 
 /// A question that was not asked before.

@@ -5,13 +5,19 @@
 //! exporter's visits) is counted, too. Figures are medians over short windows and over several pairs of processes, for
 //! two runs of one program may differ by a per cent from nothing but their place in memory. `control` is the same
 //! measurement of two apps without telemetry: how far it may be off.
+//!
+//! Behind both stand vendors that answer at once, asked in their own formats. `bare` is the same with simulated providers: a
+//! request then costs the app nothing but comparing and telling, which no real one does, and telemetry weighs most.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use techsapo_tests::vendors::{VENDORS, Vendors};
 use techsapo_tests::{App, Exporter, RedisServer};
+use tempfile::TempDir;
 
+use crate::app::{ANSWERS, asking};
 use crate::connection::{self, Connection};
 use crate::cpu;
 use crate::report::{Figure, median};
@@ -32,17 +38,26 @@ const PROMPT_BYTES: usize = 2_000;
 
 /// Ratios and differences at a steady rate, which is what is promised, and with the machine saturated.
 pub(crate) fn run() -> Vec<Figure> {
-    let (mut steady, mut saturated) = (Vec::new(), Vec::new());
+    let (mut steady, mut saturated, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let vendors = Vendors::start(ANSWERS[0], Duration::ZERO);
     for _ in 0..PAIRS {
         let redis = RedisServer::start();
-        let pair = Pair::start(&redis, true);
+        let pair = Pair::start(&redis, Some(&vendors), true);
         let exporter = Exporter::of(&redis).app(&pair.apps[0].url()).start();
         steady.extend(pair.steady());
         saturated.extend(pair.saturated());
         pair.assert_counted(&exporter);
     }
+    for _ in 0..PAIRS {
+        let redis = RedisServer::start();
+        let pair = Pair::start(&redis, None, true);
+        let exporter = Exporter::of(&redis).app(&pair.apps[0].url()).start();
+        bare.extend(pair.steady());
+        pair.assert_counted(&exporter);
+    }
     let redis = RedisServer::start();
-    let control: Vec<_> = (0..PAIRS).flat_map(|_| Pair::start(&redis, false).steady()).collect();
+    let control: Vec<_> =
+        (0..PAIRS).flat_map(|_| Pair::start(&redis, Some(&vendors), false).steady()).collect();
     let ratio = |name, windows: &[Window], asked| Figure {
         name,
         value: median(windows.iter().map(|window| window.us[0] / window.us[1])),
@@ -62,6 +77,8 @@ pub(crate) fn run() -> Vec<Figure> {
         ratio("app_telemetry_cpu_ratio_control", &control, "1.00: two apps without telemetry"),
         ratio("app_telemetry_cpu_ratio_saturated", &saturated, "as little as can be"),
         us("app_telemetry_cpu_per_request_saturated", &saturated, |window| window.us[0] - window.us[1]),
+        ratio("app_telemetry_cpu_ratio_bare", &bare, "as little as can be"),
+        us("app_telemetry_cpu_per_request_bare", &bare, |window| window.us[0] - window.us[1]),
     ]
 }
 
@@ -73,20 +90,30 @@ struct Window {
 /// Two apps: the first has telemetry (unless it is a control), the second has none.
 struct Pair {
     apps: [App; 2],
+    _folder: TempDir,
 }
 
 impl Pair {
-    fn start(redis: &RedisServer, first_has_telemetry: bool) -> Self {
+    /// Two apps that ask `vendors`, or else simulated providers.
+    fn start(redis: &RedisServer, vendors: Option<&Vendors>, first_has_telemetry: bool) -> Self {
+        let folder = TempDir::new().unwrap();
         let app = |telemetry: bool| {
-            App::of(redis)
-                .set("TECHSAPO_TELEMETRY_ENABLED", if telemetry { "true" } else { "false" })
-                .set("TECHSAPO_SIMULATED_LATENCY", "0ms")
-                .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "0ms")
-                .start()
+            let app =
+                App::of(redis).set("TECHSAPO_TELEMETRY_ENABLED", if telemetry { "true" } else { "false" });
+            let app = match vendors {
+                // The same question again and again must not be answered from memory.
+                Some(vendors) => {
+                    asking(app, vendors, &VENDORS, &folder).set("TECHSAPO_CACHE_ENABLED", "false")
+                }
+                None => app
+                    .set("TECHSAPO_SIMULATED_LATENCY", "0ms")
+                    .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "0ms"),
+            };
+            app.start()
         };
         // Their order in time, too, should tell nothing.
         let off = app(false);
-        let pair = Self { apps: [app(first_has_telemetry), off] };
+        let pair = Self { apps: [app(first_has_telemetry), off], _folder: folder };
         let mut callers = pair.callers();
         (0..WARM_UP).for_each(|number| callers.ask_both(number));
         pair

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use aws_lc_rs::digest::{self, SHA256};
 use techsapo_shared::labels::ClosedLabel as _;
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
 use super::Reader;
 use crate::analysis::{Choice, Mode, Plan, Question};
@@ -113,7 +113,12 @@ fn normalise(prompt: &str) -> String {
     } else {
         Cow::Borrowed(prompt)
     };
-    lines.trim().nfc().collect()
+    let text = lines.trim();
+    // Nearly all text is composed already, and to compose it again would cost more than all the rest of a key.
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => text.to_owned(),
+        IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
+    }
 }
 
 #[cfg(test)]
