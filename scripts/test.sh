@@ -10,7 +10,8 @@ source "$ROOT/scripts/lib/packages.sh"
 usage() {
   cat <<'HELP'
 Runs the checks of this repository. The tests start real servers (Redis, Prometheus, MariaDB …) on free ports and in
-temporary folders; missing ones are installed first, from Debian's packages, and Schemathesis from PyPI into the target folder.
+temporary folders; missing ones are installed first, from Debian's packages, and Schemathesis from PyPI and axe from npm
+into the target folder.
 
   ./scripts/test.sh                  everything
   ./scripts/test.sh lint             formatting, clippy, shell scripts, the configurations of Prometheus and Alertmanager
@@ -102,7 +103,7 @@ prepare() {
   if ! python_makes_environments; then environments=(virtualenv); fi
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
-    mariadbd python3 shellcheck node npm ${environments[@]+"${environments[@]}"}
+    mariadbd python3 shellcheck node npm chromium chromedriver ${environments[@]+"${environments[@]}"}
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
 }
 
@@ -128,11 +129,23 @@ grafana_types() {
   (cd "$TECHSAPO_GRAFANA_TYPES" && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent schema)
 }
 
+# What looks for barriers on the live page, in the version that the lock file names.
+browser_tools() {
+  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser
+  local installed=$TECHSAPO_BROWSER_TOOLS/node_modules/.installed
+  mkdir -p "$TECHSAPO_BROWSER_TOOLS"
+  ! cmp -s tests/browser/package-lock.json "$installed" || return 0
+  cp tests/browser/package.json tests/browser/package-lock.json "$TECHSAPO_BROWSER_TOOLS"
+  (cd "$TECHSAPO_BROWSER_TOOLS" && npm ci --ignore-scripts --no-audit --no-fund --silent) &&
+    cp tests/browser/package-lock.json "$installed"
+}
+
 rust() {
   # The tests start the programs themselves, so these are built first, and found here.
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
   check "Grafana's types" grafana_types || true
+  check "what looks for barriers" browser_tools || true
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

@@ -1,14 +1,16 @@
 // A question, and what is told of it while it is answered (`GET /api/v1/wall-bounce/analyze`, server-sent events).
 
-import { at, make, prose, tell, tile } from "./dom.js";
+import { at, make, prose, say, tell, tile } from "./dom.js";
 import { onLanguage, percent, plain, seconds, usd, words } from "./words.js";
 
 /** What is known of the question: who was asked, the calls as they end, the one that merged the answers if there was one, the answer
     or what went wrong. */
 let shown = null;
 let source = null;
+/** The element of each call. It stays while what it says changes, so that neither focus nor what was unfolded is lost. */
+const places = new Map();
 
-/** Lets the form ask. `needKey` is called where a key is needed. */
+/** Lets the form ask. `needKey(true)` is called where a key is needed. */
 export function start(needKey) {
   at("ask-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -17,16 +19,20 @@ export function start(needKey) {
   at("question").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("ask-form").requestSubmit();
   });
-  at("stop").addEventListener("click", () => end({ phase: "stopped" }));
+  at("stop").addEventListener("click", () => {
+    end({ phase: "stopped" });
+    at("ask").focus();
+  });
   onLanguage(draw);
 }
 
 function ask(needKey) {
-  source?.close();
   const query = at("question").value.trim();
-  if (query === "") return;
+  if (query === "" || shown?.phase === "asked") return;
   const parameters = new URLSearchParams({ query, task_type: at("tier").value, mode: at("mode").value });
   shown = { phase: "asked", asked: [], calls: [] };
+  places.clear();
+  at("votes").replaceChildren();
   const mine = new EventSource(`/api/v1/wall-bounce/analyze?${parameters}`);
   source = mine;
   const on = (name, take) => mine.addEventListener(name, (event) => {
@@ -43,7 +49,7 @@ function ask(needKey) {
     // A browser would connect anew, and so ask (and pay) again.
     end({ phase: "broken" });
     why(parameters).then((problem) => {
-      if (problem?.status === 401) needKey();
+      if (problem?.status === 401) needKey(true);
       if (problem && shown?.phase === "broken") end({ phase: "failed", problem: problem.message });
     });
   };
@@ -73,7 +79,9 @@ function end(more) {
   source?.close();
   source = null;
   step(more);
-  if (more.phase === "answered") at("answer").focus({ preventScroll: true });
+  // Whoever reads or writes elsewhere meanwhile is left there.
+  const idle = [document.body, at("ask")].includes(document.activeElement);
+  if (more.phase === "answered" && idle) at("answer").focus({ preventScroll: true });
 }
 
 /** Puts all that is known on the page. */
@@ -81,10 +89,10 @@ function draw() {
   const running = shown?.phase === "asked";
   at("ask").disabled = running;
   at("stop").hidden = !running;
-  at("progress").textContent = progress();
+  say(at("progress"), progress());
   tell(at("ask-error"), shown?.phase === "failed" ? shown.problem : shown?.phase === "broken" ? words().broken : null);
   const answer = shown?.answer;
-  at("votes").replaceChildren(...votes());
+  drawVotes();
   at("answer").hidden = answer == null;
   if (answer == null) return;
   const analysis = answer.wall_bounce_analysis;
@@ -114,36 +122,69 @@ function progress() {
   }
 }
 
-function votes() {
-  if (shown == null) return [];
-  // The final votes know the agreement, the calls as they came know their text.
-  const votes = shown.answer?.wall_bounce_analysis.llm_votes;
-  const texts = new Map(shown.calls.map((call) => [call.provider, call.text]));
-  const best = shown.answer?.response;
-  const calls = votes ? votes.map((vote) => ({ ...vote, text: texts.get(vote.provider) })) : shown.calls;
-  const missing = shown.phase === "asked" ? shown.asked.filter((name) => !texts.has(name)) : [];
-  return [
-    ...calls.map((call) => vote(call, call.text != null && call.text === best)),
-    ...(shown.merging ? [vote(shown.merging, shown.merging.text === best)] : []),
-    ...missing.map((name) => make("li", { class: "waiting" }, make("strong", { text: name }), words().waiting)),
-  ];
+/** Writes each call into its place; those who were asked and will not answer any more lose theirs. */
+function drawVotes() {
+  const wanted = votes();
+  const names = new Set(wanted.map(([name]) => name));
+  for (const [name, place] of places) {
+    if (!names.has(name)) {
+      place.remove();
+      places.delete(name);
+    }
+  }
+  for (const [name, call] of wanted) {
+    if (!places.has(name)) {
+      places.set(name, make("li", {}, make("div")));
+      at("votes").append(places.get(name));
+    }
+    write(places.get(name), name, call);
+  }
 }
 
-function vote(call, chosen) {
+/** Whose place holds which call, in the order of asking; nothing where the call has not ended. */
+function votes() {
+  if (shown == null) return [];
+  const calls = new Map(shown.calls.map((call) => [call.provider, call]));
+  // The final votes know the agreement, the calls as they came know their text.
+  for (const vote of shown.answer?.wall_bounce_analysis.llm_votes ?? []) {
+    calls.set(vote.provider, { ...vote, text: calls.get(vote.provider)?.text });
+  }
+  const asked = shown.asked.filter((name) => calls.has(name) || shown.phase === "asked");
+  const found = [...new Set([...asked, ...calls.keys()])].map((name) => [name, calls.get(name)]);
+  if (shown.merging) found.push(["merging", { ...shown.merging, role: words().merging }]);
+  return found;
+}
+
+/** What stands in a place: above a call's figures, below its text for whoever unfolds it. */
+function write(place, name, call) {
+  const [above, unfolding] = place.children;
+  if (call == null) {
+    place.className = "waiting";
+    above.replaceChildren(make("strong", { text: name }), words().waiting);
+    return;
+  }
+  const chosen = call.text != null && call.text === shown.answer?.response;
+  place.className = chosen ? "chosen" : "";
+  above.replaceChildren(...head(call, chosen));
+  if (call.text == null) return;
+  if (unfolding == null) {
+    const text = make("div", { class: "text" }, ...prose(call.text));
+    place.append(make("details", {}, make("summary", { text: words().showAnswer }), text));
+  } else {
+    unfolding.firstChild.textContent = words().showAnswer;
+  }
+}
+
+function head(call, chosen) {
   const status = chosen ? words().chosen : call.status;
   const state = call.status === "success" ? "good" : "bad";
   const figures = [seconds(call.duration_ms / 1000), usd(call.cost), `${plain(call.input_tokens + call.output_tokens)} tokens`];
   if (call.agreement_score != null) figures.unshift(`${words().agreement} ${percent(call.agreement_score)}`);
-  const item = make(
-    "li",
-    { class: chosen ? "chosen" : null },
+  const parts = [
     make("strong", {}, make("span", { text: call.provider }), make("span", { text: status, state })),
-    make("div", { text: call.model }),
+    make("div", { text: [call.role, call.model].filter(Boolean).join(" · ") }),
     make("p", { class: "figures-of-call", text: figures.join(" · ") }),
-  );
-  if (call.error) item.append(make("p", { class: "problem", text: call.error.message }));
-  if (call.text != null) {
-    item.append(make("details", {}, make("summary", { text: words().showAnswer }), make("div", { class: "text" }, ...prose(call.text))));
-  }
-  return item;
+  ];
+  if (call.error) parts.push(make("p", { class: "problem", text: call.error.message }));
+  return parts;
 }

@@ -21,9 +21,14 @@ export function tile(name, value, ...more) {
   return make("div", { class: "tile" }, make("dt", { text: name }), shown, ...more.map((extra) => make("dd", {}, extra)));
 }
 
+/** Gives an element a text. One that stands there already is not written again: a screen reader would read it out again. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Shows a text, or hides its element where there is none. */
 export function tell(element, text) {
-  element.textContent = text ?? "";
+  say(element, text ?? "");
   element.hidden = text == null;
 }
 

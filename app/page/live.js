@@ -1,31 +1,41 @@
 // The key figures as they move (`GET /api/v1/metrics/stream`), and the services and alerts, looked at now and then.
 
-import { at, line, make, tell, tile } from "./dom.js";
+import { at, line, make, say, tell, tile } from "./dom.js";
 import { moment, onLanguage, percent, plain, seconds, usd, words } from "./words.js";
 
 /** Time between two looks at services and alerts. */
 const LOOK_EVERY_MS = 5000;
 /** Time until another attempt where the browser makes none of its own. */
 const RETRY_AFTER_MS = 3000;
+/** Time without any figures after which the connection counts as dead, as after a sleep, and another is made. Where
+    `live.interval` is longer than this, that is how the page gets its figures. */
+const QUIET_AFTER_MS = 20000;
+/** How long services and alerts may take to be told. */
+const PATIENCE_MS = 10000;
 /** Figures that a line is drawn through. */
 const KEPT = 90;
 
 let message = null;
+/** When the figures that stand on the page were made. */
+let madeAt = null;
 let health = null;
 let alerts = null;
+/** `connecting`, `live`, `reconnecting`, or `locked`: a key is needed. */
 let connection = "connecting";
+/** Why there is no connection, where the app says so. */
+let refusal = null;
 let source = null;
 let retry = 0;
+let looking = 0;
 /** What each tile showed lately. */
 const history = new Map();
 /** Analyses counted, and when: the rate is worked out over the last of them. */
 const counted = [];
 
-/** Watches for as long as the page is open. `needKey` is called where a key is needed. */
+/** Watches for as long as the page is open. `needKey` is told whether a key is needed. */
 export function start(needKey) {
   onLanguage(draw);
-  watch(needKey);
-  look(needKey);
+  again(needKey);
 }
 
 /** Connects anew at once: a key was given. */
@@ -35,46 +45,90 @@ export function again(needKey) {
 }
 
 function watch(needKey) {
-  clearTimeout(retry);
   source?.close();
-  source = new EventSource("/api/v1/metrics/stream");
-  const mine = source;
-  mine.onopen = () => become("live");
-  mine.onmessage = (event) => {
+  const mine = new EventSource("/api/v1/metrics/stream");
+  source = mine;
+  const anew = (after) => {
+    clearTimeout(retry);
+    retry = setTimeout(() => {
+      become("reconnecting");
+      watch(needKey);
+    }, after);
+  };
+  const heard = () => {
+    anew(QUIET_AFTER_MS);
     become("live");
+  };
+  anew(QUIET_AFTER_MS);
+  mine.onopen = () => {
+    needKey(false);
+    heard();
+  };
+  mine.onmessage = (event) => {
     message = JSON.parse(event.data);
     if (message.type === "metrics") keep(message.data);
-    draw();
+    heard();
   };
-  mine.onerror = () => {
+  mine.onerror = async () => {
     if (source !== mine) return;
     become("reconnecting");
     // After an answer that is no stream a browser gives up; only a request of another kind learns why.
-    if (mine.readyState === EventSource.CLOSED) {
-      retry = setTimeout(() => watch(needKey), RETRY_AFTER_MS);
+    if (mine.readyState !== EventSource.CLOSED) return;
+    anew(RETRY_AFTER_MS);
+    const problem = await refused();
+    if (source !== mine) return;
+    if (problem?.status === 401) {
+      lock(needKey);
+    } else {
+      become("reconnecting", problem?.message);
     }
   };
 }
 
-let looking = 0;
+/** Why there is no stream; nothing where there is one, or the app is away. */
+async function refused() {
+  try {
+    const response = await fetch("/api/v1/metrics/stream", { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!response.ok) return { status: response.status, message: (await response.json()).error.message };
+    await response.body.cancel();
+  } catch {
+    // Away, or what answers is not the app.
+  }
+  return null;
+}
+
+/** Asks for nothing more until a key is given: each attempt without one counts as an attempt to get in. */
+function lock(needKey) {
+  source?.close();
+  clearTimeout(retry);
+  clearTimeout(looking);
+  become("locked");
+  needKey(true);
+}
 
 async function look(needKey) {
   clearTimeout(looking);
   try {
-    const [one, other] = await Promise.all([fetch("/api/v1/health"), fetch("/api/v1/alerts")]);
-    if (one.status === 401) needKey();
+    const ask = (path) => fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
+    const [one, other] = await Promise.all([ask("/api/v1/health"), ask("/api/v1/alerts")]);
+    if (one.status === 401) {
+      lock(needKey);
+      return;
+    }
     health = one.ok ? await one.json() : null;
     alerts = other.ok ? await other.json() : null;
   } catch {
     // The app is away; the connection's badge says so.
   }
   draw();
-  looking = setTimeout(() => look(needKey), LOOK_EVERY_MS);
+  clearTimeout(looking);
+  if (connection !== "locked") looking = setTimeout(() => look(needKey), LOOK_EVERY_MS);
 }
 
-function become(state) {
+function become(state, why = null) {
   connection = state;
-  drawConnection();
+  refusal = why;
+  draw();
 }
 
 /** All rows of a metric whose labels are these. */
@@ -106,6 +160,7 @@ const TILES = [
 ];
 
 function keep(data) {
+  madeAt = data.time;
   const total = sum(data, "techsapo_wallbounce_requests_total") ?? 0;
   // A total that fell belongs to a state that was begun anew.
   if (counted.length > 0 && counted[counted.length - 1].total > total) counted.length = 0;
@@ -133,14 +188,20 @@ function draw() {
 
 function drawConnection() {
   const badge = at("connection");
-  badge.textContent = words()[connection];
+  say(badge, words()[connection]);
   badge.dataset.state = connection === "live" ? "good" : "warn";
+  tell(at("stale"), stale());
+}
+
+/** Why the figures are not those of now; nothing where they are. */
+function stale() {
+  if (refusal != null) return words().unavailable(refusal);
+  if (connection === "reconnecting") return words().away(madeAt && moment(madeAt));
+  if (message?.type === "unavailable") return words().unavailable(message.data.reason);
+  return message?.type === "metrics" && !message.data.leader ? words().standby : null;
 }
 
 function drawFigures() {
-  const unavailable = message?.type === "unavailable" ? words().unavailable(message.data.reason) : null;
-  const standby = message?.type === "metrics" && !message.data.leader ? words().standby : null;
-  tell(at("stale"), unavailable ?? standby);
   if (message?.type !== "metrics") return;
   const data = message.data;
   at("figures").replaceChildren(
@@ -204,13 +265,14 @@ function drawServices() {
 function drawAlerts() {
   if (alerts == null) return;
   const firing = alerts.alerts ?? [];
-  at("alerts-state").textContent = !alerts.configured
+  const state = !alerts.configured
     ? words().alertsOff
     : alerts.reason != null
       ? words().alertsAway(alerts.reason)
       : firing.length === 0
         ? words().noAlerts
         : "";
+  say(at("alerts-state"), state);
   const states = { critical: "bad", warning: "warn" };
   at("alerts").replaceChildren(
     ...firing.map((alert) => {

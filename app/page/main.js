@@ -5,36 +5,59 @@ import { at, tell } from "./dom.js";
 import * as live from "./live.js";
 import { changeLanguage, remember, remembered, words, write } from "./words.js";
 
+/** Time until another attempt to renew the session while the app is away. */
+const RETRY_AFTER_MS = 5000;
+
 /** Shown once more before the session's cookie runs out; nothing while no key is needed. */
 let key = null;
 let renewal = 0;
 
-function needKey() {
-  at("sign-in").hidden = false;
+/** Asks for a key, or no longer. */
+function needKey(needed) {
+  at("sign-in").hidden = !needed;
 }
 
-/** Changes the key for a cookie, and again before that runs out. Says whether it was taken. */
+/** Changes the key for a cookie, and again before that runs out. Says what is wrong, as the page's words name it. */
 async function useKey() {
-  const response = await fetch("/api/v1/session", { method: "POST", headers: { "x-api-key": key } });
-  if (!response.ok) return false;
-  const { expires } = await response.json();
-  if (expires) {
-    const left = new Date(expires) - Date.now();
-    clearTimeout(renewal);
-    renewal = setTimeout(() => useKey().catch(() => {}), Math.max(left * 0.7, 1000));
+  clearTimeout(renewal);
+  const renewIn = (delay) => {
+    renewal = setTimeout(renew, delay);
+  };
+  try {
+    const response = await fetch("/api/v1/session", { method: "POST", headers: { "x-api-key": key } });
+    if (response.status === 401 || response.status === 403) return "keyWrong";
+    if (response.ok) {
+      const { expires } = await response.json();
+      if (expires) renewIn(Math.max((new Date(expires) - Date.now()) * 0.7, 1000));
+      return null;
+    }
+  } catch {
+    // Told below, like an answer that says neither yes nor no.
   }
-  return true;
+  renewIn(RETRY_AFTER_MS);
+  return "keyAway";
+}
+
+async function renew() {
+  const problem = await useKey();
+  if (problem === "keyWrong") needKey(true);
+  // It had run out, as after a sleep, or the app was away.
+  if (problem === null && !at("sign-in").hidden) enter();
+}
+
+function enter() {
+  at("key").value = "";
+  needKey(false);
+  at("question").focus();
+  live.again(needKey);
 }
 
 at("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   key = at("key").value.trim();
-  const taken = await useKey().catch(() => false);
-  tell(at("key-error"), taken ? null : words().keyWrong);
-  if (!taken) return;
-  at("key").value = "";
-  at("sign-in").hidden = true;
-  live.again(needKey);
+  const problem = await useKey();
+  tell(at("key-error"), problem && words()[problem]);
+  if (!problem) enter();
 });
 
 function paint(theme) {

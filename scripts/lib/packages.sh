@@ -31,6 +31,7 @@ declare -A PACKAGE_OF=(
   [node]=nodejs
   [npm]=npm
   [chromium]=chromium
+  [chromedriver]=chromium-driver
   [pngquant]=pngquant
   [netdata]=netdata-core
 )

@@ -5,6 +5,7 @@
 //! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
+//! * [`Browser`]: Chromium, as a user of the live page has it.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
@@ -19,6 +20,7 @@
 mod alertmanager;
 pub mod app;
 pub mod binaries;
+pub mod browser;
 pub mod chaos;
 mod drive;
 mod exporter;
@@ -43,6 +45,7 @@ pub mod wait;
 
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
+pub use browser::Browser;
 pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};

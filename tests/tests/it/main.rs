@@ -16,6 +16,7 @@ mod metrics;
 mod moves;
 mod openapi;
 mod outages;
+mod page;
 mod pipeline;
 mod replicas;
 mod rules;
