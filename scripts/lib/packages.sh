@@ -32,6 +32,8 @@ declare -A PACKAGE_OF=(
   [npm]=npm
   [chromium]=chromium
   [pngquant]=pngquant
+  [fish]=fish
+  [zsh]=zsh
   [netdata]=netdata-core
 )
 
