@@ -27,6 +27,8 @@ Examples:
       an app on another host, which opens its status to a key alone
   TECHSAPO_EXPORTER_CHECKPOINT_URL=mysql://exporter:password@mysql.internal:3306/techsapo techsapo-exporter
       the state in a database, for a holder and its standbys on several hosts
+  techsapo-exporter tail --type analysis,error
+      the events as they come
   techsapo-exporter explain techsapo_llm_requests_total
       what a metric means; without a name, the list of all
 

@@ -5,7 +5,11 @@
 
 pub mod completions;
 pub mod explain;
+mod human;
 mod nearest;
+mod paint;
+mod printable;
+pub mod tail;
 
 use std::io;
 use std::process::ExitCode;
@@ -14,10 +18,13 @@ use clap::Subcommand;
 
 use self::completions::CompletionsCommand;
 use self::explain::{ExplainCommand, ExplainError};
+use self::tail::{TailCommand, TailError};
 
 /// What can be done besides serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the events of the streams as they come, one line each. Changes nothing.
+    Tail(TailCommand),
     /// Say what a metric means: type, unit, labels and their values, source, a query, alerts.
     Explain(ExplainCommand),
     /// Write a script that completes this program's command line in a shell.
@@ -28,6 +35,8 @@ pub enum Command {
 #[derive(Debug, thiserror::Error)]
 enum ToolError {
     #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error(transparent)]
     Explain(#[from] ExplainError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -36,13 +45,21 @@ enum ToolError {
 impl ToolError {
     /// Whether nobody reads the results any more, as `head` does not.
     fn is_unread(&self) -> bool {
-        let (Self::Output(error) | Self::Explain(ExplainError::Output(error))) = self else { return false };
-        error.kind() == io::ErrorKind::BrokenPipe
+        match self {
+            Self::Output(error)
+            | Self::Explain(ExplainError::Output(error))
+            | Self::Tail(TailError::Output(error)) => error.kind() == io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
     }
 
     /// Whether what was asked for is at fault.
     fn is_input(&self) -> bool {
-        matches!(self, Self::Explain(ExplainError::Unknown { .. } | ExplainError::Unreadable(_)))
+        matches!(
+            self,
+            Self::Explain(ExplainError::Unknown { .. } | ExplainError::Unreadable(_))
+                | Self::Tail(TailError::Address(_))
+        )
     }
 }
 
@@ -51,6 +68,7 @@ impl Command {
     pub fn run(&self) -> ExitCode {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let done = match self {
+            Self::Tail(command) => command.run(&mut out, &mut io::stderr()).map_err(ToolError::from),
             Self::Explain(command) => command.run(&mut out).map_err(ToolError::from),
             Self::Completions(command) => command.run(&mut out).map_err(ToolError::from),
         };

@@ -6,6 +6,7 @@ use techsapo_tests::binaries;
 
 mod completions;
 mod explain;
+mod tail;
 
 /// Runs the exporter's program to its end.
 fn exporter(arguments: &[&str]) -> Output {
