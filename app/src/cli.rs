@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::agreement_command::AgreementCommand;
+use crate::completions_command::CompletionsCommand;
 use crate::config::{SETTINGS, env_name};
 use crate::keys_command::KeysCommand;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Agreement(AgreementCommand),
     /// Bring the audit's tables in MySQL (mysql.url) up to date, and stop.
     Migrate,
+    /// Write a script that completes this program's command line in a shell.
+    Completions(CompletionsCommand),
 }
 
 impl Args {

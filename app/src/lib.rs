@@ -6,6 +6,7 @@ pub mod analysis;
 pub mod cli;
 mod clients;
 pub mod clock;
+pub mod completions_command;
 pub mod config;
 pub mod facts;
 pub mod guard;

@@ -82,9 +82,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    // Needs no settings.
-    if let Some(Command::Agreement(command)) = &args.command {
-        return Ok(command.run(&mut std::io::BufWriter::new(std::io::stdout().lock()))?);
+    // These need no settings.
+    match &args.command {
+        Some(Command::Agreement(command)) => {
+            return Ok(command.run(&mut std::io::BufWriter::new(std::io::stdout().lock()))?);
+        }
+        Some(Command::Completions(command)) => return Ok(command.run(&mut std::io::stdout())?),
+        _ => {}
     }
     let env: BTreeMap<_, _> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))

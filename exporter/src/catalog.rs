@@ -579,7 +579,8 @@ families! {
 }
 
 impl Section {
-    fn title(self) -> &'static str {
+    /// Its title in the documents.
+    pub fn title(self) -> &'static str {
         match self {
             Business => "Business",
             Application => "Application",

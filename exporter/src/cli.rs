@@ -1,15 +1,16 @@
-//! The exporter's flags. Each can also be given as an environment variable; a flag wins.
+//! The exporter's flags. Each can also be given as an environment variable; a flag wins. And its tools, by their names.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use techsapo_redis_route::Route;
 use techsapo_shared::wire::DEFAULT_STREAM;
 
 use crate::checkpoint::mysql::MAX_NAME;
 use crate::state::DEFAULT_SERIES_LIMIT;
+use crate::tools::Command;
 
 const ABOUT: &str = "\
 Turns TechSapo's stream of events into Prometheus metrics. Every event is counted exactly once: the state is made \
@@ -26,6 +27,10 @@ Examples:
       an app on another host, which opens its status to a key alone
   TECHSAPO_EXPORTER_CHECKPOINT_URL=mysql://exporter:password@mysql.internal:3306/techsapo techsapo-exporter
       the state in a database, for a holder and its standbys on several hosts
+  techsapo-exporter tail --type analysis,error
+      the events as they come
+  techsapo-exporter explain techsapo_llm_requests_total
+      what a metric means; without a name, the list of all
 
 A second exporter with the same --checkpoint.dir, or the same --checkpoint.url and --checkpoint.name, waits on standby
 and takes over when the first one ends: at once if it was asked to end or shares the folder, within 12 s if it was
@@ -41,7 +46,14 @@ Pages: the metrics, / (landing page), /-/healthy (the process lives), /-/ready (
 
 /// Settings of the exporter.
 #[derive(Debug, Parser)]
-#[command(name = "techsapo-exporter", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "techsapo-exporter",
+    version,
+    about = ABOUT,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     /// Address to serve the metrics on. Anyone who reaches it can read them: keep it on loopback or a private network.
     #[arg(
@@ -56,23 +68,9 @@ pub struct Cli {
     #[arg(long = "web.telemetry-path", env = "TECHSAPO_EXPORTER_WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     pub telemetry_path: String,
 
-    /// Redis that holds the streams: a server (redis://[user:password@]host:port[/db]), a cluster
-    /// (redis+cluster://[user:password@]host:port,host:port,…; every stream's key then has a hash tag) or the master
-    /// that sentinels name (redis+sentinel://[user:password@]host:port,host:port,…/master-name[/db]; the sentinels' own
-    /// password behind it: ?sentinel_password=…). A password is better given by the environment variable than on the
-    /// command line.
-    #[arg(
-        long = "redis.url",
-        env = "TECHSAPO_EXPORTER_REDIS_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "redis://127.0.0.1:6379"
-    )]
-    pub redis_url: String,
-
-    /// Key of a stream to read; may be given several times (in the environment: separated by commas).
-    #[arg(long = "redis.stream", env = "TECHSAPO_EXPORTER_REDIS_STREAM", value_name = "KEY", value_delimiter = ',', default_value = DEFAULT_STREAM, value_parser = stream_key)]
-    pub streams: Vec<String>,
+    /// Where the streams are.
+    #[command(flatten)]
+    pub redis: RedisArgs,
 
     /// Folder of the durable state. Exporters of one host that share it are one holder and its standbys.
     #[arg(
@@ -144,21 +142,49 @@ pub struct Cli {
         default_value = "text"
     )]
     pub log_format: LogFormat,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
-impl Cli {
+/// Where the streams are.
+#[derive(Debug, Args)]
+pub struct RedisArgs {
+    /// Redis that holds the streams: a server (redis://[user:password@]host:port[/db]), a cluster
+    /// (redis+cluster://[user:password@]host:port,host:port,…; every stream's key then has a hash tag) or the master
+    /// that sentinels name (redis+sentinel://[user:password@]host:port,host:port,…/master-name[/db]; the sentinels' own
+    /// password behind it: ?sentinel_password=…). A password is better given by the environment variable than on the
+    /// command line.
+    #[arg(
+        long = "redis.url",
+        env = "TECHSAPO_EXPORTER_REDIS_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    pub url: String,
+
+    /// Key of a stream to read; may be given several times (in the environment: separated by commas).
+    #[arg(long = "redis.stream", env = "TECHSAPO_EXPORTER_REDIS_STREAM", value_name = "KEY", value_delimiter = ',', default_value = DEFAULT_STREAM, value_parser = stream_key)]
+    pub streams: Vec<String>,
+}
+
+impl RedisArgs {
     /// The way that `--redis.url` and `--redis.stream` describe. (Not one of clap's own checks, for those repeat the
     /// value, and it may hold a password.)
     ///
     /// # Errors
     /// Says what a valid address looks like, or which stream cannot be read there and how to name it.
-    pub fn redis(&self) -> Result<Route, String> {
+    pub fn route(&self) -> Result<Route, String> {
         let route: Route =
-            self.redis_url.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
+            self.url.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
         route.check_streams(&self.streams).map_err(|error| format!("--redis.stream: {error}"))?;
         Ok(route)
     }
+}
 
+impl Cli {
     /// The database of `--checkpoint.url`, if there is one. (No check of clap's own either, for the same reason.)
     ///
     /// # Errors
@@ -233,7 +259,7 @@ mod tests {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
         let cli = Cli::try_parse_from(["techsapo-exporter"]).unwrap();
-        assert_eq!(cli.streams, [DEFAULT_STREAM]);
+        assert_eq!(cli.redis.streams, [DEFAULT_STREAM]);
         assert_eq!(cli.birth_hold, Duration::from_secs(20));
     }
 
@@ -262,7 +288,7 @@ mod tests {
             "redis+sentinel://:secret@127.0.0.1?sentinel_password=secret",
         ] {
             let cli = Cli::try_parse_from(["techsapo-exporter", "--redis.url", url]).unwrap();
-            let message = cli.redis().unwrap_err();
+            let message = cli.redis.route().unwrap_err();
             assert!(message.contains("--redis.url") && !message.contains("secret"), "{message}");
         }
     }
@@ -272,7 +298,7 @@ mod tests {
         let parse = |streams: &str| {
             let url = "redis+cluster://:secret@127.0.0.1:7000,127.0.0.1:7001";
             let flags = ["techsapo-exporter", "--redis.url", url, "--redis.stream", streams];
-            Cli::try_parse_from(flags).unwrap().redis()
+            Cli::try_parse_from(flags).unwrap().redis.route()
         };
         assert!(parse("techsapo:events:{0},techsapo:events:{1}").is_ok());
         let message = parse("techsapo:events:{0},techsapo:events").unwrap_err();

@@ -2,7 +2,8 @@
 //!
 //! `main.rs` joins the rooms. [`catalog`] is the table of metrics; [`apply`], [`state`], [`series`], [`window`],
 //! [`budget`], [`gauges`], [`render`] and [`turn`] are pure; [`reader`], [`acknowledge`], [`checkpoint`], [`samplers`]
-//! and [`http`] are the doors to Redis, disk, host and network; [`pipeline`] is the order in which it all happens.
+//! and [`http`] are the doors to Redis, disk, host and network; [`pipeline`] is the order in which it all happens. [`tools`]
+//! are for people: they look, and change nothing.
 
 pub mod acknowledge;
 pub mod apply;
@@ -20,5 +21,6 @@ pub mod render;
 pub mod samplers;
 pub mod series;
 pub mod state;
+pub mod tools;
 pub mod turn;
 pub mod window;

@@ -27,8 +27,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(command) = &cli.command {
+        return command.run();
+    }
     start_log(&cli);
-    let addresses = cli.redis().and_then(|redis| Ok((redis, cli.database()?)));
+    let addresses = cli.redis.route().and_then(|redis| Ok((redis, cli.database()?)));
     let (redis, database) = match addresses {
         Ok(addresses) => addresses,
         Err(message) => {
@@ -71,7 +74,7 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
 
-    own.announce(&cli.streams);
+    own.announce(&cli.redis.streams);
     samplers::spawn_host(latest.clone(), redis.clone()).map_err(|error| error.to_string())?;
     let poller = Poller::new(latest.clone(), own.clone(), cli.app_key_file);
     let poller = poller.map_err(|error| format!("cannot make a client for the apps: {error}"))?;
@@ -80,7 +83,7 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
     }
     let settings = Settings {
         redis,
-        streams: cli.streams,
+        streams: cli.redis.streams,
         birth_hold: cli.birth_hold,
         series_limit: cli.series_limit as usize,
     };

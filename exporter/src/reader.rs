@@ -119,9 +119,7 @@ impl Reader {
     }
 
     fn connect(&self) -> Result<(Connection, Option<EntryId>), ConnectionError> {
-        let timeouts = Timeouts { connect: TIMEOUT, read: BLOCK + TIMEOUT, write: TIMEOUT };
-        let client = self.route.client_for(&self.key, TIMEOUT).map_err(ConnectionError::Route)?;
-        let mut connection = Connection::open(client.get_connection_info(), timeouts)?;
+        let mut connection = connect(&self.route, &self.key)?;
         let newest = newest_id(&mut connection, &self.key)?;
         Ok((connection, newest))
     }
@@ -156,8 +154,15 @@ impl Reader {
     }
 }
 
+/// A connection to the server that holds the stream `key` at this moment, for [`xread`].
+pub(crate) fn connect(route: &Route, key: &str) -> Result<Connection, ConnectionError> {
+    let timeouts = Timeouts { connect: TIMEOUT, read: BLOCK + TIMEOUT, write: TIMEOUT };
+    let client = route.client_for(key, TIMEOUT).map_err(ConnectionError::Route)?;
+    Connection::open(client.get_connection_info(), timeouts)
+}
+
 /// Asks for up to `count` entries behind `position`; waits for one if there is none and `block` is set.
-fn xread(
+pub(crate) fn xread(
     connection: &mut Connection,
     key: &str,
     position: EntryId,
@@ -175,7 +180,7 @@ fn xread(
 }
 
 /// Id of the newest entry that the stream ever had; nothing if there is no stream.
-fn newest_id(connection: &mut Connection, key: &str) -> Result<Option<EntryId>, ConnectionError> {
+pub(crate) fn newest_id(connection: &mut Connection, key: &str) -> Result<Option<EntryId>, ConnectionError> {
     // XINFO refuses a key that does not exist; asking first tells that apart from a failure.
     let exists = connection.ask("EXISTS", &[b"EXISTS", key.as_bytes()])?;
     if Elements::of(exists.bytes()).take() == Some(Element::Integer(0)) {

@@ -33,6 +33,8 @@ declare -A PACKAGE_OF=(
   [chromium]=chromium
   [chromedriver]=chromium-driver
   [pngquant]=pngquant
+  [fish]=fish
+  [zsh]=zsh
   [netdata]=netdata-core
 )
 

@@ -24,4 +24,5 @@ mod start_script;
 mod status;
 mod store;
 mod telemetry_off;
+mod tools;
 mod topologies;

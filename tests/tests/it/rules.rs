@@ -1,6 +1,7 @@
 //! What Prometheus records and alerts on, who is told of it, and what they are told to do.
 //!
 //! * `book`: the rules, as Prometheus' files say them.
+//! * `explained`: what the exporter's tool says of them is true.
 //! * `names`: every metric and label that a rule or a runbook names exists.
 //! * `units`: each alert has its five kinds of unit tests, and they pass on Prometheus 2 and on 3.
 //! * `routes`: each alert reaches whom it should.
@@ -9,6 +10,7 @@
 //! * `notified`: faults of a real app, up to the notifications, and their end.
 
 mod book;
+mod explained;
 mod names;
 mod notified;
 mod promql;
