@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// CPU seconds that the threads of a process have used so far. (Threads that ended are not in it; the processes
 /// measured here keep theirs.)
 pub(crate) fn seconds_of(pid: u32) -> f64 {
@@ -12,7 +14,9 @@ pub(crate) fn seconds_of(pid: u32) -> f64 {
 
 /// CPU seconds that the calling thread has used so far.
 pub(crate) fn seconds_of_this_thread() -> f64 {
-    run_time(Path::new("/proc/thread-self/schedstat")) as f64 / 1e9
+    // What /proc tells of a running thread is as old as its last switch.
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
 }
 
 fn run_time(schedstat: &Path) -> u64 {
