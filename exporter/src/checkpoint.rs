@@ -12,7 +12,7 @@ use lease::Moment;
 use crate::state::State;
 
 /// Version of the state's own format; raised when an older build could not read what this one writes.
-const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 1;
 
 /// Keeps the durable copy of one state.
 pub trait Store: Send {

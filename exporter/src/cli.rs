@@ -27,6 +27,8 @@ Examples:
       an app on another host, which opens its status to a key alone
   TECHSAPO_EXPORTER_CHECKPOINT_URL=mysql://exporter:password@mysql.internal:3306/techsapo techsapo-exporter
       the state in a database, for a holder and its standbys on several hosts
+  techsapo-exporter --checkpoint.dir /var/lib/techsapo-exporter --check
+      is everything in order? With the flags that it is to serve with
   techsapo-exporter tail --type analysis,error
       the events as they come
   techsapo-exporter explain techsapo_llm_requests_total
@@ -142,6 +144,11 @@ pub struct Cli {
         default_value = "text"
     )]
     pub log_format: LogFormat,
+
+    /// Look whether settings, Redis, the checkpoint, the apps and the address are in order, say so line by line, and
+    /// stop: with exit code 1 if something failed. Changes nothing; an exporter may run meanwhile.
+    #[arg(long)]
+    pub check: bool,
 
     /// What to do instead of serving.
     #[command(subcommand)]

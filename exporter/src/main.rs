@@ -14,8 +14,9 @@ use techsapo_exporter::cli::{Cli, LogFormat};
 use techsapo_exporter::http::{self, Pages};
 use techsapo_exporter::own::Own;
 use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
-use techsapo_exporter::samplers::status::Poller;
+use techsapo_exporter::samplers::status::{Asker, Poller};
 use techsapo_exporter::samplers::{self, Latest};
+use techsapo_exporter::tools;
 use techsapo_redis_route::Route;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(command) = &cli.command {
         return command.run();
+    }
+    if cli.check {
+        return tools::check(&cli);
     }
     start_log(&cli);
     let addresses = cli.redis.route().and_then(|redis| Ok((redis, cli.database()?)));
@@ -76,8 +80,9 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
 
     own.announce(&cli.redis.streams);
     samplers::spawn_host(latest.clone(), redis.clone()).map_err(|error| error.to_string())?;
-    let poller = Poller::new(latest.clone(), own.clone(), cli.app_key_file);
-    let poller = poller.map_err(|error| format!("cannot make a client for the apps: {error}"))?;
+    let asker = Asker::new(cli.app_key_file);
+    let asker = asker.map_err(|error| format!("cannot make a client for the apps: {error}"))?;
+    let poller = Poller::new(latest.clone(), own.clone(), asker);
     for url in cli.app_urls.iter().filter(|&url| url != "none") {
         tokio::spawn(poller.clone().poll(url.clone()));
     }

@@ -3,6 +3,7 @@
 //!
 //! Results go to standard output, explanations to standard error. A reader of the results that goes away is no error.
 
+mod check;
 pub mod completions;
 pub mod explain;
 mod human;
@@ -19,6 +20,7 @@ use clap::Subcommand;
 use self::completions::CompletionsCommand;
 use self::explain::{ExplainCommand, ExplainError};
 use self::tail::{TailCommand, TailError};
+use crate::cli::Cli;
 
 /// What can be done besides serving.
 #[derive(Debug, Subcommand)]
@@ -72,12 +74,23 @@ impl Command {
             Self::Explain(command) => command.run(&mut out).map_err(ToolError::from),
             Self::Completions(command) => command.run(&mut out).map_err(ToolError::from),
         };
-        match done {
-            Err(error) if !error.is_unread() => {
-                eprintln!("techsapo-exporter: {error}");
-                ExitCode::from(if error.is_input() { 2 } else { 1 })
-            }
-            _ => ExitCode::SUCCESS,
+        finish(done.map(|()| ExitCode::SUCCESS))
+    }
+}
+
+/// `--check`: looks whether everything is in order. The exit code: 0 nothing failed, 1 something did.
+pub fn check(cli: &Cli) -> ExitCode {
+    let well = check::run(cli, &mut io::stdout().lock());
+    finish(well.map(|well| if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }).map_err(ToolError::from))
+}
+
+fn finish(done: Result<ExitCode, ToolError>) -> ExitCode {
+    match done {
+        Ok(code) => code,
+        Err(error) if error.is_unread() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("techsapo-exporter: {error}");
+            ExitCode::from(if error.is_input() { 2 } else { 1 })
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -62,16 +63,43 @@ impl Folder {
         std::fs::rename(&temporary, &target)?;
         File::open(&self.path)?.sync_all()
     }
+}
 
-    fn read_slot(&self, slot: &str) -> Result<Option<(u64, Vec<u8>)>, String> {
-        let path = self.path.join(slot);
-        let content = match std::fs::read(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-        };
-        parse_slot(&content).map(Some).map_err(|why| format!("{}: {why}", path.display()))
+/// The newest whole checkpoint in the folder at `path`, with the time when it was written: for those who only look. A
+/// folder that is not there holds none.
+pub fn look(path: &Path) -> (Loaded, Option<SystemTime>) {
+    let (loaded, _) = read_slots(path);
+    let written = |slot| path.join(slot).metadata().and_then(|slot| slot.modified()).ok();
+    (loaded, SLOTS.into_iter().filter_map(written).max())
+}
+
+/// What the slots hold, and the highest generation among the whole ones.
+fn read_slots(folder: &Path) -> (Loaded, u64) {
+    let mut loaded = Loaded::default();
+    let mut newest: Option<(u64, Vec<u8>)> = None;
+    for slot in SLOTS {
+        match read_slot(&folder.join(slot)) {
+            Ok(Some((generation, state))) => {
+                if newest.as_ref().is_none_or(|&(known, _)| generation > known) {
+                    newest = Some((generation, state));
+                }
+            }
+            Ok(None) => {}
+            Err(damage) => loaded.damaged.push(damage),
+        }
     }
+    let generation = newest.as_ref().map_or(0, |&(generation, _)| generation);
+    loaded.state = newest.map(|(_, state)| state);
+    (loaded, generation)
+}
+
+fn read_slot(path: &Path) -> Result<Option<(u64, Vec<u8>)>, String> {
+    let content = match std::fs::read(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    parse_slot(&content).map(Some).map_err(|why| format!("{}: {why}", path.display()))
 }
 
 fn parse_slot(content: &[u8]) -> Result<(u64, Vec<u8>), &'static str> {
@@ -124,21 +152,8 @@ impl Store for Folder {
     }
 
     fn load(&mut self) -> Result<Loaded, StoreError> {
-        let mut loaded = Loaded::default();
-        let mut newest = None;
-        for slot in SLOTS {
-            match self.read_slot(slot) {
-                Ok(Some((generation, state))) => {
-                    self.generation = self.generation.max(generation);
-                    if newest.as_ref().is_none_or(|&(known, _)| generation > known) {
-                        newest = Some((generation, state));
-                    }
-                }
-                Ok(None) => {}
-                Err(damage) => loaded.damaged.push(damage),
-            }
-        }
-        loaded.state = newest.map(|(_, state)| state);
+        let (loaded, generation) = read_slots(&self.path);
+        self.generation = self.generation.max(generation);
         Ok(loaded)
     }
 

@@ -8,6 +8,7 @@
 //! The table ([`CREATE_TABLE`]) is made when it is missing. Each change is one statement, hence one transaction of
 //! InnoDB, which is on disk when it returns (if the server runs as it does by default; see [`session`]).
 
+pub mod look;
 mod session;
 
 use std::io::{Read as _, Write as _};
@@ -207,13 +208,7 @@ impl Store for Mysql {
             return Err(StoreError::Deposed(self.describe()));
         };
         self.held = Some(Held { version: version.max(held.version), ..held });
-        Ok(match state.as_deref().map(decompress) {
-            None => Loaded::default(),
-            Some(Ok(state)) => Loaded { state: Some(state), damaged: Vec::new() },
-            Some(Err(error)) => {
-                Loaded { state: None, damaged: vec![format!("{}: {error}", self.describe())] }
-            }
-        })
+        Ok(self.loaded(state.as_deref()))
     }
 
     fn commit(&mut self, state: &[u8]) -> Result<(), StoreError> {

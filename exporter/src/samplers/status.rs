@@ -20,23 +20,37 @@ const MAX_STATUS_BYTES: usize = 64 * 1024;
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
-enum StatusError {
+pub enum StatusError {
+    /// The file of the key is not there, or not for us.
     #[error("the key in {} (--app.key-file) cannot be read: {source}", file.display())]
-    KeyFile { file: PathBuf, source: io::Error },
+    KeyFile {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file of the key holds something else.
     #[error("{} (--app.key-file) holds no key: one line, as `techsapo keys create` prints it", .0.display())]
     NoKey(PathBuf),
+    /// It is not there, or does not answer.
     #[error("it cannot be asked: {0}")]
     Asking(#[from] reqwest::Error),
+    /// It does not open its status to us.
     #[error("it answered {0}; it wants a key with the scope monitor, in the file of --app.key-file")]
     Refused(reqwest::StatusCode),
+    /// It answers, but not with a status.
     #[error("it answered {0}")]
     Status(reqwest::StatusCode),
+    /// It is no app: a status is small.
     #[error("its status is larger than {MAX_STATUS_BYTES} bytes")]
     TooLarge,
+    /// It is no app: a status is an event.
     #[error("its status cannot be read: {0}")]
     Json(#[from] serde_json::Error),
+    /// It is no app: a status is an event of this type.
     #[error("its status is not a runtime_sample")]
     OtherEvent,
+    /// It breaks the contract.
     #[error("its status is out of bounds: {0}")]
     Bound(String),
 }
@@ -46,22 +60,20 @@ enum StatusError {
 pub struct Poller {
     latest: Latest,
     own: Arc<Own>,
+    asker: Asker,
+}
+
+/// Asks an app once.
+#[derive(Clone)]
+pub struct Asker {
     http: reqwest::Client,
     key_file: Option<Arc<Path>>,
 }
 
 impl Poller {
-    /// Tells `latest` and `own` what it hears; shows the key in `key_file`, if there is one.
-    ///
-    /// # Errors
-    /// When there can be no client.
-    pub fn new(latest: Latest, own: Arc<Own>, key_file: Option<PathBuf>) -> reqwest::Result<Self> {
-        // Plain HTTP; the client wants its cryptography named all the same, and no certificates read.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().tls_certs_only([]);
-        // An app leads nowhere else, and its key is for nobody else.
-        let http = client.redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { latest, own, http, key_file: key_file.map(Arc::from) })
+    /// Tells `latest` and `own` what it hears from `asker`.
+    pub fn new(latest: Latest, own: Arc<Own>, asker: Asker) -> Self {
+        Self { latest, own, asker }
     }
 
     /// Asks the app at `url`, again and again.
@@ -72,7 +84,7 @@ impl Poller {
         // The name that the app last gave itself, so that its sample can be replaced.
         let mut instance: Option<String> = None;
         loop {
-            let status = self.ask(&url).await;
+            let status = self.asker.ask(&url).await;
             up.set(f64::from(u8::from(status.is_ok())));
             let trouble = status.as_ref().err().map(ToString::to_string);
             match &trouble {
@@ -92,8 +104,27 @@ impl Poller {
             tokio::time::sleep(INTERVAL).await;
         }
     }
+}
 
-    async fn ask(&self, url: &str) -> Result<RuntimeSample<'static>, StatusError> {
+impl Asker {
+    /// Shows apps the key in `key_file`, if there is one.
+    ///
+    /// # Errors
+    /// When there can be no client.
+    pub fn new(key_file: Option<PathBuf>) -> reqwest::Result<Self> {
+        // Plain HTTP; the client wants its cryptography named all the same, and no certificates read.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().tls_certs_only([]);
+        // An app leads nowhere else, and its key is for nobody else.
+        let http = client.redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Self { http, key_file: key_file.map(Arc::from) })
+    }
+
+    /// The status of the app at `url`.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub async fn ask(&self, url: &str) -> Result<RuntimeSample<'static>, StatusError> {
         let address = format!("{}/internal/status", url.trim_end_matches('/'));
         let mut request = self.http.get(address).timeout(TIMEOUT);
         if let Some(file) = &self.key_file {

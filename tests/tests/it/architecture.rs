@@ -63,6 +63,7 @@ const RULES: &[Rule] = &[
     Rule { place: "exporter/src/gauges.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/render.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/live.rs", words: IMPURE, because: PURE },
+    Rule { place: "exporter/src/tools/check/environment.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/tools/explain/alerts.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/tools/explain/labels.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/tools/explain/selector.rs", words: IMPURE, because: PURE },

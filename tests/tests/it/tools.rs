@@ -4,6 +4,7 @@ use std::process::Output;
 
 use techsapo_tests::binaries;
 
+mod check;
 mod completions;
 mod explain;
 mod tail;
