@@ -87,7 +87,7 @@ fn where_merging_fails_the_best_answer_is_given_and_the_caller_is_told() {
 fn settings_decide_when_answers_are_merged() {
     let merged = |when: &str, wanted: &Value| {
         let app = App::start(&[("synthesis.when", when)]);
-        ask(&app, &wanted)["wall_bounce_analysis"]["answer_source"] == "ensemble"
+        ask(&app, wanted)["wall_bounce_analysis"]["answer_source"] == "ensemble"
     };
     assert!(merged("always", &json!(null)));
     assert!(!merged("always", &json!(false)));
