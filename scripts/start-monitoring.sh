@@ -183,23 +183,6 @@ choose_ports() {
   done
 }
 
-take_lock() {
-  may_write "$RUN_DIR"
-  exec 9>>"$RUN_DIR/lock" || die "cannot write $RUN_DIR/lock (as $(id -un))."
-  flock --nonblock 9 ||
-    die "another start-monitoring.sh is at work on $RUN_DIR (pid $(cat "$RUN_DIR/lock")). Wait for it, or end it with Ctrl-C."
-  echo $$ >"$RUN_DIR/lock"
-}
-
-# may_write FOLDER: it exists afterwards, and we can make files in it.
-may_write() {
-  if ! mkdir -p "$1" 2>/dev/null || ! touch "$1/.may-write" 2>/dev/null; then
-    die "cannot write in $1 (as $(id -un)).
-  Perhaps another user made it: give yourself the right to it, or choose another folder: TECHSAPO_RUN_DIR=/some/folder $0"
-  fi
-  rm -f "$1/.may-write"
-}
-
 check_folders() {
   local folder
   for folder in "$RUN_DIR/data"/{redis,journal,exporter,prometheus,alertmanager,long-term-store}; do may_write "$folder"; done

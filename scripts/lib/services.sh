@@ -7,9 +7,29 @@
 #
 # A pid alone proves nothing, for the kernel uses numbers again. A process is ours only if pid, start time, boot and
 # executable all agree with the record; anything else is never signalled.
-# Sourced after common.sh; the caller sets RUN_DIR. Descriptor 9 is the caller's lock and is kept from the children.
+# Sourced after common.sh; the caller sets RUN_DIR. Descriptor 9 is its lock (take_lock) and is kept from the children.
 
 STARTED=() # What this very call started, in order.
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+# One script at a time works on RUN_DIR: it holds descriptor 9.
+take_lock() {
+  may_write "$RUN_DIR"
+  exec 9>>"$RUN_DIR/lock" || die "cannot write $RUN_DIR/lock (as $(id -un))."
+  flock --nonblock 9 ||
+    die "another script is at work on $RUN_DIR (pid $(cat "$RUN_DIR/lock")). Wait for it, or end it with Ctrl-C."
+  echo $$ >"$RUN_DIR/lock"
+}
+
+# may_write FOLDER: it exists afterwards, and we can make files in it.
+may_write() {
+  if ! mkdir -p "$1" 2>/dev/null || ! touch "$1/.may-write" 2>/dev/null; then
+    die "cannot write in $1 (as $(id -un)).
+  Perhaps another user made it: give yourself the right to it, or choose another folder: TECHSAPO_RUN_DIR=/some/folder $0"
+  fi
+  rm -f "$1/.may-write"
+}
 
 # --- records ------------------------------------------------------------------------------------------------------
 

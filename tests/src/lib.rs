@@ -11,6 +11,7 @@
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
+//! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
@@ -40,6 +41,7 @@ mod redis_server;
 pub mod repository;
 mod sentinels;
 pub mod sink;
+pub mod stack;
 pub mod vendors;
 pub mod wait;
 
@@ -58,3 +60,4 @@ pub use proxy::Proxy;
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;
 pub use sentinels::Sentinels;
+pub use stack::Stack;

@@ -7,10 +7,14 @@
 //! * `routes`: each alert reaches whom it should.
 //! * `runbooks`: each alert has a page that says what to do.
 //! * `versions`: the whole configuration on both versions at once, up to the long-term store.
+//! * `demonstrated`: faults of a stack that somebody tries out, up to Alertmanager, made by `scripts/demo-faults.sh`.
+//! * `haste`: the same rules, with everything that waits waiting less.
 //! * `notified`: faults of a real app, up to the notifications, and their end.
 
 mod book;
+mod demonstrated;
 mod explained;
+mod haste;
 mod names;
 mod notified;
 mod promql;

@@ -1,87 +1,8 @@
 //! `scripts/start-monitoring.sh` as its users call it, on free ports and in a folder of its own: it starts everything,
 //! proves by Prometheus that a sample was counted, does no harm when called again, and stops what it started.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-
-use tempfile::TempDir;
-
-use techsapo_tests::{binaries, free_port, http, repository, wait};
-
-/// What the script starts, as `TECHSAPO_PORT_<NAME>` calls it.
-const SERVICES: [&str; 7] =
-    ["REDIS", "APP", "EXPORTER", "NODE_EXPORTER", "ALERTMANAGER", "LONG_TERM_STORE", "PROMETHEUS"];
-
-/// A place for the script to work in. Everything that it started is stopped with this value.
-struct Stack {
-    ports: Vec<(&'static str, u16)>,
-    run: PathBuf,
-    folder: TempDir,
-}
-
-impl Stack {
-    fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let ports = SERVICES.map(|service| (service, free_port())).to_vec();
-        Self { ports, run: folder.path().join("run"), folder }
-    }
-
-    fn port(&self, service: &str) -> u16 {
-        self.ports.iter().find(|(name, _)| *name == service).unwrap().1
-    }
-
-    fn call(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(repository::root().join("scripts/start-monitoring.sh"));
-        command.args(arguments).stdin(Stdio::null());
-        command.env("TECHSAPO_RUN_DIR", &self.run).env("TECHSAPO_BIN_DIR", binaries::folder());
-        command
-            .envs(self.ports.iter().map(|(name, port)| (format!("TECHSAPO_PORT_{name}"), port.to_string())));
-        command.output().unwrap()
-    }
-
-    /// Calls it and expects it to end well; returns all that it said.
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.call(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, said(&output));
-        said(&output)
-    }
-
-    /// What Prometheus itself answers to `query`, if there is a sample.
-    fn ask_prometheus(&self, query: &str) -> Option<f64> {
-        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port("PROMETHEUS"));
-        let answer = http::send(http::client().get(url).query(&[("query", query)])).ok()?;
-        answer.json()["data"]["result"][0]["value"][1].as_str()?.parse().ok()
-    }
-
-    fn generate(&self) -> serde_json::Value {
-        let url = format!("http://127.0.0.1:{}/api/v1/generate", self.port("APP"));
-        let question =
-            serde_json::json!({ "prompt": "How do I roll out a change safely?", "task_type": "basic" });
-        let answer =
-            http::send(http::client().post(url).header("cache-control", "no-cache").json(&question)).unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        let output = self.call(&["--stop"]);
-        if std::thread::panicking() {
-            let mut report = said(&output);
-            for entry in std::fs::read_dir(self.run.join("log")).into_iter().flatten().flatten() {
-                let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                let _ = writeln!(report, "── {}\n{log}", entry.path().display());
-            }
-            eprintln!("{report}");
-        }
-    }
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use techsapo_tests::stack::{SERVICES, said};
+use techsapo_tests::{Stack, wait};
 
 #[test]
 fn it_starts_counts_and_stops_what_it_started() {
@@ -133,9 +54,9 @@ fn a_port_that_is_taken_is_one_clear_message_and_nothing_is_left() {
 #[test]
 fn a_folder_that_cannot_be_written_is_one_clear_message() {
     let mut stack = Stack::new();
-    let file = stack.folder.path().join("file");
+    let file = stack.folder().join("file");
     std::fs::write(&file, b"").unwrap();
-    stack.run = file.join("run");
+    stack.run_in(&file.join("run"));
     let output = stack.call(&[]);
     assert!(!output.status.success());
     assert!(said(&output).contains("file/run"), "{}", said(&output));

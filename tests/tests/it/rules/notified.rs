@@ -1,8 +1,7 @@
 //! Faults of the real app become notifications, and their end too: app, Redis, exporter, Prometheus, Alertmanager and
 //! all four kinds of receivers are real; what they send arrives at a sink.
 //!
-//! Everything that waits does so in a twentieth of its time: every duration of the rules, of the routes and of Prometheus' scraping is
-//! divided by [`HASTE`], so that ranges, waits and intervals keep their proportions. Nothing else is changed but one threshold:
+//! Everything that waits does so in a twentieth of its time ([`HASTE`]): rules, routes and Prometheus' scraping. Nothing else is changed but one threshold:
 //! no test can fill the memory of the host that it runs on, so the alert on it is asked for at a share that any host
 //! exceeds, and then with its own threshold again.
 
@@ -11,41 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use techsapo_tests::http::{client, send};
 use techsapo_tests::sink::Sink;
 use techsapo_tests::{Alertmanager, App, Exporter, Prometheus, RedisServer, app, free_port, wait};
 use tempfile::TempDir;
 
+use super::haste::{HASTE, hastened, hastened_config, hastened_rules};
 use super::routes::configure;
 use super::versions::{changed, configuration, copy_rules};
 
-/// How many times faster than it would be everything goes.
-const HASTE: u64 = 20;
 const MEMORY: &str = "max(techsapo_memory_usage_percent) > 90";
 const PATIENCE_FOR_ALL: Duration = Duration::from_secs(150);
-
-/// `text` with every duration that `place` finds (in its second group, between the first and the third) shortened.
-fn hastened(text: &str, place: &str) -> String {
-    let place = Regex::new(&format!("(?m)({place})([0-9]+)(ms|s|m|h|d)\\b")).unwrap();
-    place
-        .replace_all(text, |found: &Captures<'_>| {
-            let unit_ms = match &found[3] {
-                "ms" => 1,
-                "s" => 1_000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                _ => 86_400_000,
-            };
-            format!("{}{}ms", &found[1], found[2].parse::<u64>().unwrap() * unit_ms / HASTE)
-        })
-        .into_owned()
-}
-
-fn hastened_rules(text: &str) -> String {
-    hastened(text, r"\[|offset |^ +(?:for|keep_firing_for|interval): ")
-}
 
 /// Alertmanager with every receiver, each of which ends in one of the sinks.
 fn alertmanager(folder: &Path, sink: &Sink, mail: &Sink) -> Alertmanager {
@@ -110,8 +86,7 @@ impl Watched {
         ];
         let addresses = addresses.each_ref().map(|(from, to)| (*from, to.as_str()));
         write_rules(&rules.path().join("rules"), MEMORY.replace("90", "0.1").as_str());
-        let config = configuration(&addresses, &rules.path().join("rules"));
-        let config = hastened(&config, r"^  (?:scrape_interval|scrape_timeout|evaluation_interval): ");
+        let config = hastened_config(&configuration(&addresses, &rules.path().join("rules")));
         let lookback = format!("--query.lookback-delta={}ms", 300_000 / HASTE);
         let resend = format!("--rules.alert.resend-delay={}ms", 60_000 / HASTE);
         let options = [lookback.as_str(), &resend, "--web.enable-lifecycle"];
@@ -190,14 +165,6 @@ impl Drop for Questions {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-#[test]
-fn durations_are_shortened_and_nothing_else() {
-    let rule =
-        "        expr: rate(a{b=\"5m\"}[5m] offset 1d) > 10\n        for: 90s\n      keep_firing_for: 2m\n";
-    let wanted = "        expr: rate(a{b=\"5m\"}[15000ms] offset 4320000ms) > 10\n        for: 4500ms\n      keep_firing_for: 6000ms\n";
-    assert_eq!(hastened_rules(rule), wanted);
 }
 
 #[test]
