@@ -193,6 +193,7 @@ mod tests {
             task_type: TaskType::Basic,
             model: None,
             before: Before::Merge(answers),
+            material: None,
             deadline: Instant::now(),
         })
     }

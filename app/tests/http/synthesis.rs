@@ -7,7 +7,7 @@ use crate::support::App;
 
 const PROMPT: &str = "How do I roll out a change safely?";
 
-fn ask(app: &App, synthesis: Value) -> Value {
+fn ask(app: &App, synthesis: &Value) -> Value {
     let body = json!({"prompt": PROMPT, "task_type": "premium", "synthesis": synthesis});
     let response = app.generate(&body);
     assert_eq!(response.status, 200, "{response:?}");
@@ -21,7 +21,7 @@ fn cost(calls: &Value) -> u64 {
 #[test]
 fn a_merged_answer_says_what_it_is_and_costs_a_call_more() {
     let app = App::start(&[]);
-    let (plain, merged) = (ask(&app, json!(null)), ask(&app, json!(true)));
+    let (plain, merged) = (ask(&app, &json!(null)), ask(&app, &json!(true)));
     let text = merged["response"].as_str().unwrap();
     assert!(text.starts_with("Most answers say the same: "), "{text}");
     assert_eq!((&merged["simulated"], &merged["notice"]), (&json!(true), &plain["notice"]));
@@ -38,7 +38,7 @@ fn a_merged_answer_says_what_it_is_and_costs_a_call_more() {
     assert!(own > 0);
     assert_eq!(analysis["total_cost_nanousd"], cost(&analysis["llm_votes"]) + own);
     assert_eq!(cost(&analysis["llm_votes"]), votes["total_cost_nanousd"]);
-    assert_eq!(ask(&app, json!(true))["response"], merged["response"], "the same each time");
+    assert_eq!(ask(&app, &json!(true))["response"], merged["response"], "the same each time");
 
     let calls = app.events("llm_request");
     assert_eq!(calls.len(), 3 + 4 + 4);
@@ -52,7 +52,7 @@ fn a_merged_answer_says_what_it_is_and_costs_a_call_more() {
 fn where_merging_fails_the_best_answer_is_given_and_the_caller_is_told() {
     // No provider fails, but the model that is to merge is none of theirs.
     let app = App::start(&[("synthesis.model", "nobody-1")]);
-    let (plain, answer) = (ask(&app, json!(false)), ask(&app, json!(true)));
+    let (plain, answer) = (ask(&app, &json!(false)), ask(&app, &json!(true)));
     assert_eq!(answer["response"], plain["response"]);
     let analysis = &answer["wall_bounce_analysis"];
     assert_eq!(analysis["answer_source"], plain["wall_bounce_analysis"]["answer_source"]);
@@ -87,7 +87,7 @@ fn where_merging_fails_the_best_answer_is_given_and_the_caller_is_told() {
 fn settings_decide_when_answers_are_merged() {
     let merged = |when: &str, wanted: Value| {
         let app = App::start(&[("synthesis.when", when)]);
-        ask(&app, wanted)["wall_bounce_analysis"]["answer_source"] == "ensemble"
+        ask(&app, &wanted)["wall_bounce_analysis"]["answer_source"] == "ensemble"
     };
     assert!(merged("always", json!(null)));
     assert!(!merged("always", json!(false)));

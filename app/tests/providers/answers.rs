@@ -5,7 +5,7 @@ use techsapo_app::providers::ErrorKind;
 
 use super::vendors::{Reply, SHAPES, VendorServer};
 use super::{KEY, answer_cost_nanousd, ask, ask_server, cost_nanousd, price, remote, request, settings};
-use techsapo_app::providers::{CompletionRequest, Provider, Tokens};
+use techsapo_app::providers::{Before, CompletionRequest, Provider, Tokens};
 
 const TEXT: &str = "Because of Rayleigh scattering. 空が青いのは散乱のためです。";
 

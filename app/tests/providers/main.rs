@@ -20,7 +20,7 @@ use techsapo_app::providers::keys::Key;
 use techsapo_app::providers::prices::Price;
 use techsapo_app::providers::remote::{Remote, RemoteSettings};
 use techsapo_app::providers::vendors::VENDORS;
-use techsapo_app::providers::{Completion, CompletionRequest, Provider, ProviderError, Tokens};
+use techsapo_app::providers::{Before, Completion, CompletionRequest, Provider, ProviderError, Tokens};
 use techsapo_shared::labels::TaskType;
 use vendors::{Reply, Shape, VendorServer};
 

@@ -76,7 +76,7 @@ fn limit_us() -> f64 {
         store.probe().await;
         let limits = Limits::new(&settings.limits, store.clone());
         let account = Account::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let mut take = async || {
+        let take = async || {
             for _ in 0..ROUNDS {
                 assert!(limits.take(&account, TaskType::Basic).await.allowed);
             }

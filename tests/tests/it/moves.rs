@@ -13,7 +13,7 @@ use serde_json::json;
 use techsapo_exporter::catalog::FAMILIES;
 use techsapo_tests::vendors::{COST_NANOUSD, INPUT_TOKENS, Manner, OUTPUT_TOKENS, VENDORS};
 
-use self::watch::{Move, above, at_least, is, rises};
+use self::watch::{above, at_least, is, rises};
 use self::world::World;
 
 /// Metrics that no request to a healthy app can move.
