@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod facts;
 pub mod guard;
+pub mod healthcheck;
 pub mod http;
 pub mod keys_command;
 pub mod log_digest;

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use techsapo_redis_route::Route;
 use techsapo_shared::wire::DEFAULT_STREAM;
 
 use crate::checkpoint::mysql::MAX_NAME;
 use crate::state::DEFAULT_SERIES_LIMIT;
+use crate::url_files::UrlFiles;
 
 const ABOUT: &str = "\
 Turns TechSapo's stream of events into Prometheus metrics. Every event is counted exactly once: the state is made \
@@ -144,28 +145,45 @@ pub struct Cli {
         default_value = "text"
     )]
     pub log_format: LogFormat,
+
+    /// Files that hold addresses.
+    #[command(flatten)]
+    pub url_files: UrlFiles,
+
+    /// What to do instead of counting.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done besides counting.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Ask the exporter that runs with these flags (or their environment variables) whether it is healthy: one line, and 0 or 1.
+    Healthcheck,
 }
 
 impl Cli {
-    /// The way that `--redis.url` and `--redis.stream` describe. (Not one of clap's own checks, for those repeat the
+    /// The way that `--redis.url` (or the file with it) and `--redis.stream` describe. (Not one of clap's own checks, for those repeat the
     /// value, and it may hold a password.)
     ///
     /// # Errors
     /// Says what a valid address looks like, or which stream cannot be read there and how to name it.
     pub fn redis(&self) -> Result<Route, String> {
-        let route: Route =
-            self.redis_url.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
+        let url = self.url_files.redis_url()?.unwrap_or_else(|| self.redis_url.clone());
+        let route: Route = url.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
         route.check_streams(&self.streams).map_err(|error| format!("--redis.stream: {error}"))?;
         Ok(route)
     }
 
-    /// The database of `--checkpoint.url`, if there is one. (No check of clap's own either, for the same reason.)
+    /// The database of `--checkpoint.url` (or the file with it), if there is one. (No check of clap's own either, for the same reason.)
     ///
     /// # Errors
     /// Says what a valid address looks like.
     pub fn database(&self) -> Result<Option<mysql_async::Opts>, String> {
-        let Some(url) = &self.checkpoint_url else { return Ok(None) };
-        match mysql_async::Opts::from_url(url) {
+        let Some(url) = self.url_files.checkpoint_url()?.or_else(|| self.checkpoint_url.clone()) else {
+            return Ok(None);
+        };
+        match mysql_async::Opts::from_url(&url) {
             Ok(opts) if opts.user().is_some() && opts.db_name().is_some_and(|name| !name.is_empty()) => {
                 Ok(Some(opts))
             }
@@ -280,6 +298,27 @@ mod tests {
             message.contains("--redis.stream") && message.contains("write techsapo:events:{0}"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn addresses_may_stand_in_files_and_are_not_repeated_when_they_are_wrong() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let parse = |flags: &[&str]| Cli::try_parse_from([&["techsapo-exporter"], flags].concat());
+        std::fs::write(&file, "redis://user:secret@redis.internal:6379\n").unwrap();
+        assert!(parse(&["--redis.url-file", path]).unwrap().redis().is_ok());
+        std::fs::write(&file, "mysql://user:secret@mysql.internal/techsapo\n").unwrap();
+        let cli = parse(&["--checkpoint.url-file", path]).unwrap();
+        assert_eq!(cli.database().unwrap().unwrap().ip_or_hostname(), "mysql.internal");
+        std::fs::write(&file, "secret").unwrap();
+        let message = parse(&["--redis.url-file", path]).unwrap().redis().unwrap_err();
+        assert!(!message.contains("secret"), "{message}");
+        let message = parse(&["--redis.url-file", "/nowhere/url"]).unwrap().redis().unwrap_err();
+        assert!(message.contains("--redis.url-file") && message.contains("/nowhere/url"), "{message}");
+        for both in [["--redis.url", "redis://127.0.0.1"], ["--checkpoint.dir", "data"]] {
+            let file = if both[0] == "--redis.url" { "--redis.url-file" } else { "--checkpoint.url-file" };
+            assert!(parse(&[both[0], both[1], file, path]).is_err(), "{both:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `main.rs` joins the rooms. [`catalog`] is the table of metrics; [`apply`], [`state`], [`series`], [`window`],
 //! [`budget`], [`gauges`], [`render`] and [`turn`] are pure; [`reader`], [`acknowledge`], [`checkpoint`], [`samplers`]
 //! and [`http`] are the doors to Redis, disk, host and network; [`pipeline`] is the order in which it all happens.
+//! [`cli`] and [`url_files`] are what it is told; [`healthcheck`] asks another one that runs.
 
 pub mod acknowledge;
 pub mod apply;
@@ -11,6 +12,7 @@ pub mod catalog;
 pub mod checkpoint;
 pub mod cli;
 pub mod gauges;
+pub mod healthcheck;
 pub mod http;
 pub mod live;
 pub mod own;
@@ -21,4 +23,5 @@ pub mod samplers;
 pub mod series;
 pub mod state;
 pub mod turn;
+pub mod url_files;
 pub mod window;

@@ -1,6 +1,6 @@
-//! Wiring only: flags → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
+//! Wiring only: flags → (a check of another one that runs, and nothing else) → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,8 @@ use clap::Parser as _;
 use techsapo_exporter::checkpoint::Store;
 use techsapo_exporter::checkpoint::folder::Folder;
 use techsapo_exporter::checkpoint::mysql::Mysql;
-use techsapo_exporter::cli::{Cli, LogFormat};
+use techsapo_exporter::cli::{Cli, Command, LogFormat};
+use techsapo_exporter::healthcheck;
 use techsapo_exporter::http::{self, Pages};
 use techsapo_exporter::own::Own;
 use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
@@ -27,6 +28,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.command == Some(Command::Healthcheck) {
+        return report(healthcheck::run(cli.listen_address));
+    }
     start_log(&cli);
     let addresses = cli.redis().and_then(|redis| Ok((redis, cli.database()?)));
     let (redis, database) = match addresses {
@@ -43,6 +47,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says in one line how it went: 0 for well, 1 for not.
+fn report(outcome: Result<String, String>) -> ExitCode {
+    let (written, code) = match outcome {
+        Ok(line) => (writeln!(std::io::stdout(), "{line}"), ExitCode::SUCCESS),
+        Err(line) => (writeln!(std::io::stderr(), "techsapo-exporter: {line}"), ExitCode::FAILURE),
+    };
+    // The exit code tells also whom nobody hears.
+    written.map_or(ExitCode::FAILURE, |()| code)
 }
 
 fn start_log(cli: &Cli) {

@@ -33,6 +33,11 @@ declare -A PACKAGE_OF=(
   [chromium]=chromium
   [pngquant]=pngquant
   [netdata]=netdata-core
+  [dockerd]=docker.io
+  [iptables]=iptables
+  [docker-compose]=docker-compose
+  [debootstrap]=debootstrap
+  [busybox]=busybox-static
 )
 
 # The services that such a package would start at boot.
@@ -44,6 +49,7 @@ declare -A SERVICE_OF=(
   [victoria-metrics]=victoria-metrics
   [mariadb-server]=mariadb
   [netdata-core]=netdata
+  [docker.io]='docker containerd'
 )
 
 forbid_service_starts() {
@@ -95,7 +101,7 @@ apt_get() {
 # With nothing missing it needs no rights and no network.
 install_missing() {
   local log=$1 assume_yes=$2 program package answer
-  local -a missing=() packages=() services=()
+  local -a missing=() packages=() services=() of_package=()
   local -A seen=()
   shift 2
   for program in "$@"; do
@@ -105,7 +111,9 @@ install_missing() {
     [[ -n ${seen[$package]:-} ]] && continue
     seen[$package]=1
     packages+=("$package")
-    [[ -n ${SERVICE_OF[$package]:-} ]] && services+=("${SERVICE_OF[$package]}")
+    # Some packages have two.
+    read -r -a of_package <<<"${SERVICE_OF[$package]:-}"
+    services+=(${of_package[@]+"${of_package[@]}"})
   done
   if ((${#missing[@]} == 0)); then
     note "nothing is missing"

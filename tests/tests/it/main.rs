@@ -10,6 +10,7 @@ mod contract;
 mod dashboards;
 mod documents;
 mod end_to_end;
+mod healthcheck;
 mod limits;
 mod logs;
 mod metrics;
