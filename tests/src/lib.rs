@@ -6,6 +6,7 @@
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
+//! * [`engine`]: a container engine, and images without a registry.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
@@ -21,6 +22,7 @@ pub mod app;
 pub mod binaries;
 pub mod chaos;
 mod drive;
+pub mod engine;
 mod exporter;
 mod exposition;
 pub mod facts;

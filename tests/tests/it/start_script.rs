@@ -33,7 +33,8 @@ impl Stack {
 
     fn call(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(repository::root().join("scripts/start-monitoring.sh"));
-        command.args(arguments).stdin(Stdio::null());
+        // As processes, also where a container engine answers.
+        command.args(["--engine", "none"]).args(arguments).stdin(Stdio::null());
         command.env("TECHSAPO_RUN_DIR", &self.run).env("TECHSAPO_BIN_DIR", binaries::folder());
         command
             .envs(self.ports.iter().map(|(name, port)| (format!("TECHSAPO_PORT_{name}"), port.to_string())));
