@@ -10,7 +10,10 @@ usage() {
   cat <<'HELP'
 Writes Alertmanager's configuration with the receivers for which it finds secrets. Without any, nobody is notified.
 
-  ./scripts/alertmanager-config.sh FOLDER FILE    read the secrets in FOLDER (it may be missing), write FILE
+  ./scripts/alertmanager-config.sh [OPTIONS] FOLDER FILE    read the secrets in FOLDER (it may be missing), write FILE
+
+  --secrets-at FOLDER      where Alertmanager will find them, if not where they are: in a container
+  --templates-at FOLDER    the same for alertmanager/templates
 
 Each file of FOLDER holds one value:
 
@@ -45,8 +48,8 @@ value() {
   printf "'%s'" "${text//\'/\'\'}"
 }
 
-# path NAME: where a secret is, as YAML in single quotes.
-path() { printf "'%s'" "${FOLDER//\'/\'\'}/$1"; }
+# path NAME: where Alertmanager finds a secret, as YAML in single quotes.
+path() { printf "'%s'" "${SEEN_AT//\'/\'\'}/$1"; }
 
 # What is there can be used.
 check_secrets() {
@@ -125,20 +128,29 @@ receivers() {
 }
 
 main() {
-  case ${1:-} in
-    -h | --help)
-      usage
-      return
-      ;;
-  esac
+  local templates=$ROOT/alertmanager/templates
+  SEEN_AT=''
+  while [[ ${1:-} == -* ]]; do
+    case $1 in
+      -h | --help)
+        usage
+        return
+        ;;
+      --secrets-at) SEEN_AT=${2:-} ;;
+      --templates-at) templates=${2:-} ;;
+      *) die "unknown option '$1'. See: $0 --help" ;;
+    esac
+    shift 2 || die "$1 needs a folder. See: $0 --help"
+  done
   (($# == 2)) || die "two arguments are needed: the folder of the secrets, and the file to write. See: $0 --help"
   FOLDER=$(realpath -m "$1")
+  SEEN_AT=${SEEN_AT:-$FOLDER}
   local file=$2 written
   check_secrets
   umask 077
   # `receivers:` is the last section of the file; what stands below it is what we write anew.
   written=$(
-    sed -e '/^receivers:$/q' -e "s#^  - templates/#  - $ROOT/alertmanager/templates/#" "$ROOT/alertmanager/alertmanager.yml"
+    sed -e '/^receivers:$/q' -e "s#^  - templates/#  - $templates/#" "$ROOT/alertmanager/alertmanager.yml"
     receivers
   )
   printf '%s\n' "$written" >"$file.new"

@@ -1,37 +1,44 @@
 #!/usr/bin/env bash
 # Starts TechSapo with its monitoring on this machine, proves that it works, and says where everything is.
-# `--help` tells how to use it. The parts are in lib/: installing packages, and running processes.
+# `--help` tells how to use it. The parts are in lib/: installing packages, running processes, and a container engine instead.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/packages.sh
 source "$ROOT/scripts/lib/packages.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/render.sh
+source "$ROOT/scripts/lib/render.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/services.sh
 source "$ROOT/scripts/lib/services.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/engine.sh
+source "$ROOT/scripts/lib/engine.sh"
 
 usage() {
   cat <<'HELP'
 Starts TechSapo with its monitoring on this machine: Redis, the app, the exporter, Node Exporter, Alertmanager,
 VictoriaMetrics (the long-term store) and Prometheus, all on 127.0.0.1. Then it sends one sample analysis and waits until Prometheus has counted it.
+Where a container engine answers, it does so with containers (docker-compose.yml, which also has MySQL and Grafana), else with ordinary
+processes; it says which.
 
   ./scripts/start-monitoring.sh            install what is missing, build, start, check (safe to call again)
   ./scripts/start-monitoring.sh --status   tell what runs; ends with 0 if all of it does, 3 if nothing, 1 otherwise
   ./scripts/start-monitoring.sh --stop     stop what it started, and nothing else
   ./scripts/start-monitoring.sh --help     this text
 
-  -y, --yes    do not ask before installing packages (without a terminal it never asks)
+  --engine docker|none    with containers, or with ordinary processes, whatever there is
+  -y, --yes               do not ask before installing packages (without a terminal it never asks)
 
 Settings, from the environment:
   TECHSAPO_PORT_APP=4000            TECHSAPO_PORT_PROMETHEUS=9090     TECHSAPO_PORT_REDIS=6379
   TECHSAPO_PORT_EXPORTER=10040      TECHSAPO_PORT_ALERTMANAGER=9093   TECHSAPO_PORT_NODE_EXPORTER=9100
-  TECHSAPO_PORT_LONG_TERM_STORE=8428
+  TECHSAPO_PORT_LONG_TERM_STORE=8428                                  TECHSAPO_PORT_GRAFANA=3000 (containers)
   TECHSAPO_RUN_DIR=run              logs, process records and data
   TECHSAPO_ALERT_SECRETS=secrets/alertmanager   whom alerts notify: see ./scripts/alertmanager-config.sh --help
   TECHSAPO_PROFILE=release          how to build: release or dev
-  TECHSAPO_BIN_DIR=                 a folder with ready binaries (techsapo, techsapo-exporter): nothing is built
+  TECHSAPO_BIN_DIR=                 a folder with ready binaries (techsapo, techsapo-exporter): nothing is compiled
 
-A Redis that answers on its port is used as it is, and not stopped by --stop. To begin anew: --stop, then delete run/.
+A Redis that answers on its port is used as it is, and not stopped by --stop. To begin anew: --stop, then delete run/ (containers: docker-compose down -v).
 HELP
 }
 
@@ -39,14 +46,14 @@ START_ORDER=(redis app exporter node-exporter alertmanager long-term-store prome
 # The app first, so that it can finish its requests and hand over its events; Redis last, since both need it.
 STOP_ORDER=(app exporter prometheus long-term-store alertmanager node-exporter redis)
 
-declare -A DEFAULT_PORT=([app]=4000 [exporter]=10040 [prometheus]=9090 [alertmanager]=9093 [node-exporter]=9100 [redis]=6379
-  [long-term-store]=8428)
 declare -A PORT=()
 RUN_DIR=$(realpath -m "${TECHSAPO_RUN_DIR:-$ROOT/run}")
 PROFILE=${TECHSAPO_PROFILE:-release}
 ALERT_SECRETS=$(realpath -m "${TECHSAPO_ALERT_SECRETS:-$ROOT/secrets/alertmanager}")
 ASSUME_YES=no
 REUSE_REDIS=no
+ENGINE='' # docker or none; empty: whichever fits
+API_KEY='' # for the sample analysis, where the app wants one
 FINISHED=no
 BUILD_PID='' # cargo, while it builds: the leader of a process group of its own
 
@@ -122,17 +129,12 @@ command_of() {
   esac
 }
 
-# prometheus/prometheus.yml with the ports of this run, in two steps so that no new port is taken for an old one, and with
-# the rules where they are.
+# prometheus/prometheus.yml with the ports of this run, and with the rules where they are.
 write_prometheus_config() {
   local name
-  local -a mark=() fill=()
-  for name in "${START_ORDER[@]}"; do
-    mark+=(-e "s/127\.0\.0\.1:${DEFAULT_PORT[$name]}\b/127.0.0.1:@$name@/g")
-    fill+=(-e "s/@$name@/${PORT[$name]}/g")
-  done
-  fill+=(-e "s#^  - rules/#  - $ROOT/prometheus/rules/#")
-  sed "${mark[@]}" "$ROOT/prometheus/prometheus.yml" | sed "${fill[@]}" >"$RUN_DIR/prometheus.yml"
+  local -a places=()
+  for name in "${START_ORDER[@]}"; do places+=("$name=127.0.0.1:${PORT[$name]}"); done
+  render_prometheus "$ROOT/prometheus/rules" "${places[@]}" >"$RUN_DIR/prometheus.yml"
   promtool check config "$RUN_DIR/prometheus.yml" >"$RUN_DIR/promtool.log" 2>&1 || {
     sed 's/^/    /' "$RUN_DIR/promtool.log" >&2
     die "prometheus/prometheus.yml is not right; what promtool says stands above."
@@ -290,10 +292,12 @@ counted_by_prometheus() {
 
 sample_analysis() {
   local answer status
-  answer=$(curl --silent --show-error --noproxy '*' --max-time 60 --write-out '\n%{http_code}' \
-    --header 'content-type: application/json' \
+  local -a headers=(--header 'content-type: application/json')
+  # From standard input: a command line is for everybody to see.
+  if [[ -n $API_KEY ]]; then headers+=(--config -); fi
+  answer=$(curl --silent --show-error --noproxy '*' --max-time 60 --write-out '\n%{http_code}' "${headers[@]}" \
     --data '{"prompt":"How do I roll out a change safely?","task_type":"basic"}' \
-    "$(url_of app)/api/v1/generate" 2>&1) || die "the sample analysis got no answer: $answer"
+    "$(url_of app)/api/v1/generate" 2>&1 <<<"header = \"authorization: Bearer $API_KEY\"") || die "the sample analysis got no answer: $answer"
   status=${answer##*$'\n'}
   answer=${answer%$'\n'*}
   [[ $status == 200 ]] || die "the sample analysis was answered with $status: $answer"
@@ -392,22 +396,41 @@ finish() {
 }
 
 start() {
-  local before asked_at here=''
   [[ $(uname -s) == Linux ]] || die "this script is for Linux; it is tested on Debian."
   [[ $PROFILE == release || $PROFILE == dev ]] || die "TECHSAPO_PROFILE is '$PROFILE'; it can be release or dev."
+  choose_engine
+  take_lock
+  # Only EXIT: bash runs it also when Ctrl-C or another signal ends us, whereas a trap on INT may strike
+  # inside a $(…), where bash 5.2 fails to read the trap's own text.
+  trap finish EXIT
+  choose_ports
+  if [[ $ENGINE == docker ]]; then start_in_engine; else start_processes; fi
+}
+
+# Containers or processes: what was asked for; else what runs already; else containers, where an engine answers.
+choose_engine() {
+  local held
+  held=$(cat "$RUN_DIR/engine" 2>/dev/null) || held=none
+  if [[ -z $ENGINE ]] && any_running; then ENGINE=none; fi
+  if [[ -z $ENGINE && $held == docker ]]; then ENGINE=docker; fi
+  case $ENGINE in
+    docker) engine_reachable || die "$WHY_NO_ENGINE. Without an engine: $0 --engine none" ;;
+    '') if engine_reachable; then ENGINE=docker; else ENGINE=none; fi ;;
+  esac
+  if [[ $ENGINE == docker ]] && any_running; then die "it runs as ordinary processes already. First: $0 --engine none --stop"; fi
+  if [[ $ENGINE == none && $held == docker ]] && engine_reachable && [[ -n $(containers) ]]; then die "it runs as containers already. First: $0 --engine docker --stop"; fi
+}
+
+start_processes() {
+  local before asked_at here=''
+  rm -f "$RUN_DIR/engine"
   if [[ -n ${TECHSAPO_BIN_DIR:-} ]]; then
     BIN_DIR=$(realpath -m "$TECHSAPO_BIN_DIR")
   else
     BIN_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/${PROFILE/#dev/debug}
   fi
-  take_lock
-  # Only EXIT: bash runs it also when Ctrl-C or another signal ends us, whereas a trap on INT may strike
-  # inside a $(…), where bash 5.2 fails to read the trap's own text.
-  trap finish EXIT
-
-  say "TechSapo and its monitoring, natively: as ordinary processes of this machine, without a container engine."
+  say "TechSapo and its monitoring, natively: as ordinary processes of this machine, without a container engine${WHY_NO_ENGINE:+ ($WHY_NO_ENGINE)}."
   step "1/5 Looking around"
-  choose_ports
   check_folders
   check_ports
   if [[ $REUSE_REDIS == yes ]]; then note "a Redis answers on port ${PORT[redis]}: it will be used"; fi
@@ -439,6 +462,12 @@ DONE
 
 stop() {
   local name failed=0 found=no
+  if in_engine; then
+    take_lock
+    choose_ports
+    stop_in_engine
+    return
+  fi
   [[ -d $RUN_DIR ]] || { say "Nothing was started from $(shown "$RUN_DIR")."; return; }
   take_lock
   for name in "${STOP_ORDER[@]}"; do
@@ -450,7 +479,19 @@ stop() {
   if [[ $found == yes ]]; then say "All stopped. Data and logs stay in $(shown "$RUN_DIR")."; else say "Nothing was running."; fi
 }
 
+# Whether --stop and --status mean containers: what was asked for, or else how it was started.
+in_engine() {
+  [[ -n $ENGINE ]] || ENGINE=$(cat "$RUN_DIR/engine" 2>/dev/null) || ENGINE=none
+  [[ $ENGINE == docker ]] || return 1
+  engine_reachable || die "it was started as containers, and now $WHY_NO_ENGINE."
+}
+
 status() {
+  if in_engine; then
+    choose_ports
+    status_in_engine
+    return
+  fi
   print_table
   if ((WORKING == ${#START_ORDER[@]})); then return 0; fi
   if any_running; then return 1; fi
@@ -463,6 +504,11 @@ main() {
     case $1 in
       --stop) action=stop ;;
       --status) action=status ;;
+      --engine)
+        ENGINE=${2:-}
+        [[ $ENGINE == docker || $ENGINE == none ]] || die "--engine is '$ENGINE'; it can be docker or none."
+        shift
+        ;;
       -y | --yes) ASSUME_YES=yes ;;
       -h | --help) action=usage ;;
       *) die "unknown option '$1'. See: $0 --help" ;;

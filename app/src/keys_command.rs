@@ -1,7 +1,9 @@
 //! `techsapo keys create | list | revoke`: makes, shows and takes back API keys. A running app takes changes in by itself.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -10,7 +12,7 @@ use techsapo_shared::labels::{AuthFailureReason, ClosedLabel, TaskType};
 
 use crate::guard::keys::file::{self, KeyFileError};
 use crate::guard::keys::ring::{KeyRecord, Scope};
-use crate::guard::keys::token::{NewToken, NoRandom};
+use crate::guard::keys::token::{NewToken, NoRandom, Shown};
 
 /// Longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -32,6 +34,10 @@ pub enum KeysCommand {
         /// What it opens: api, monitor (/metrics and /internal/status); repeatable.
         #[arg(long = "scope", value_enum, default_value = "api")]
         scopes: Vec<Scope>,
+        /// Write the key into this file, readable by its owner alone, instead of printing it. If a key that is in force
+        /// stands there already, none is made: safe to call at every start.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
     },
     /// List all keys that were ever made, without what proves them.
     List,
@@ -60,6 +66,16 @@ pub enum KeysError {
     /// The time is too far away.
     #[error("--expires is beyond all calendars")]
     TooFar,
+    /// A file for the key cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    To {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// Nobody reads what is printed.
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
@@ -72,8 +88,15 @@ impl KeysCommand {
     /// Why nothing was changed.
     pub fn run(&self, path: &Path, out: &mut impl Write, notes: &mut impl Write) -> Result<(), KeysError> {
         match self {
-            Self::Create { name, tier, expires, scopes } => {
-                let token = create(path, name, *tier, *expires, scopes)?;
+            Self::Create { to: Some(to), .. } if holds_key_in_force(to, path)? => {
+                writeln!(notes, "{} holds a key that is in force; no other was made.", to.display())?;
+            }
+            Self::Create { name, tier, expires, scopes, to: Some(to) } => {
+                let token = create(path, name, *tier, *expires, scopes, |token| write_key(to, token))?;
+                writeln!(notes, "The key {} is in {}.", token.id, to.display())?;
+            }
+            Self::Create { name, tier, expires, scopes, to: None } => {
+                let token = create(path, name, *tier, *expires, scopes, |_| Ok(()))?;
                 writeln!(out, "{}", token.token)?;
                 writeln!(
                     notes,
@@ -96,6 +119,7 @@ fn create(
     tier: TaskType,
     expires: Option<Duration>,
     scopes: &[Scope],
+    hand_over: impl FnOnce(&NewToken) -> Result<(), KeysError>,
 ) -> Result<NewToken, KeysError> {
     let created = now();
     let lifetime = expires.map(SignedDuration::try_from).transpose().map_err(|_| KeysError::TooFar)?;
@@ -106,6 +130,8 @@ fn create(
         if keys.iter().any(|key| key.name == name && key.revoked.is_none()) {
             return Err(KeysError::NameTaken(name.to_owned()));
         }
+        // First, for a key that is known and that nobody has would keep its name for ever.
+        hand_over(&token)?;
         let mut scopes = scopes.to_vec();
         scopes.dedup();
         keys.push(KeyRecord {
@@ -121,6 +147,33 @@ fn create(
         Ok(())
     })?;
     Ok(token)
+}
+
+/// Whether the file `to` holds a key that those in the file `path` say is in force.
+fn holds_key_in_force(to: &Path, path: &Path) -> Result<bool, KeysError> {
+    let text = match fs::read_to_string(to) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(KeysError::To { action: "read", path: to.to_owned(), source }),
+    };
+    let Ok(shown) = Shown::parse(text.trim()) else { return Ok(false) };
+    let keys = file::read(path)?.unwrap_or_default();
+    Ok(keys
+        .iter()
+        .any(|key| key.id == shown.id && key.sha256 == shown.fingerprint && key.refusal(now()).is_none()))
+}
+
+/// Writes a key in one step: who reads the file sees a whole key or none.
+fn write_key(to: &Path, token: &NewToken) -> Result<(), KeysError> {
+    let refused = |action| move |source| KeysError::To { action, path: to.to_owned(), source };
+    let mut temporary = to.as_os_str().to_owned();
+    temporary.push(".new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&temporary).map_err(refused("make"))?;
+    let written = writeln!(file, "{}", token.token).and_then(|()| file.sync_all());
+    written.map_err(refused("write"))?;
+    fs::rename(&temporary, to).map_err(refused("write"))
 }
 
 fn list(path: &Path, out: &mut impl Write) -> Result<(), KeysError> {

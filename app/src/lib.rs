@@ -10,6 +10,7 @@ pub mod completions_command;
 pub mod config;
 pub mod facts;
 pub mod guard;
+pub mod healthcheck;
 pub mod http;
 pub mod keys_command;
 pub mod log_digest;

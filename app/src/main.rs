@@ -8,6 +8,7 @@ use std::time::Duration;
 use techsapo_app::agreement_command::AgreementError;
 use techsapo_app::cli::{Args, Command};
 use techsapo_app::config::{self, ConfigError, LogSettings, Settings};
+use techsapo_app::healthcheck::{self, Unhealthy};
 use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs::{self, LogError};
 use techsapo_app::providers::keys::KeySources;
@@ -45,6 +46,8 @@ enum Failure {
     #[error("there is no audit to migrate: set mysql.url, or TECHSAPO_MYSQL_URL")]
     NoAudit,
     #[error(transparent)]
+    Unhealthy(#[from] Unhealthy),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
@@ -62,11 +65,14 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::read()) {
+    let args = Args::read();
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("techsapo: {}", chain(&failure));
-            ExitCode::from(if failure.is_input() { 2 } else { 1 })
+            // Whoever watches by a health check knows 0 and 1 alone.
+            let is_check = matches!(args.command, Some(Command::Healthcheck));
+            ExitCode::from(if failure.is_input() && !is_check { 2 } else { 1 })
         }
     }
 }
@@ -100,6 +106,9 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(Command::Keys(command)) = &args.command {
         let file = &loaded.settings.keys.file;
         return Ok(command.run(file, &mut std::io::stdout(), &mut std::io::stderr())?);
+    }
+    if let Some(Command::Healthcheck) = &args.command {
+        return Ok(healthcheck::run(loaded.settings.listen, &mut std::io::stdout())?);
     }
     let vendor_keys = KeySources::of(&env);
     // Read again when it serves; what is wrong is better said now, before anything is opened.

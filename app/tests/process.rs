@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -143,6 +144,36 @@ fn keys_are_made_listed_and_revoked() {
         args.extend(wrong);
         assert_eq!(keys(&args).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_key_in_a_file_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("monitor.key");
+    let create = || {
+        let mut command = techsapo(folder.path(), &[]);
+        command
+            .args(["keys", "create", "--name", "exporter", "--tier", "basic", "--scope", "monitor", "--to"]);
+        command.arg(&file).output().unwrap()
+    };
+    let made = create();
+    assert!(made.status.success() && made.stdout.is_empty(), "{}", said(&made));
+    let key = std::fs::read_to_string(&file).unwrap();
+    assert!(key.starts_with("tsk_") && !said(&made).contains(key.trim()), "{}", said(&made));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(create().status.success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), key, "a key in force stays");
+
+    let revoke = techsapo(folder.path(), &[]).args(["keys", "revoke", "exporter"]).output().unwrap();
+    assert!(revoke.status.success(), "{}", said(&revoke));
+    assert!(create().status.success());
+    let second = std::fs::read_to_string(&file).unwrap();
+    assert_ne!(second, key, "one that was revoked is replaced");
+    // Somebody deleted the file: that key may be in other hands.
+    std::fs::remove_file(&file).unwrap();
+    let taken = create();
+    assert_eq!(taken.status.code(), Some(1));
+    assert!(said(&taken).contains("revoke that key first") && !file.exists(), "{}", said(&taken));
 }
 
 #[test]

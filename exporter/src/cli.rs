@@ -11,6 +11,7 @@ use techsapo_shared::wire::DEFAULT_STREAM;
 use crate::checkpoint::mysql::MAX_NAME;
 use crate::state::DEFAULT_SERIES_LIMIT;
 use crate::tools::Command;
+use crate::url_file;
 
 const ABOUT: &str = "\
 Turns TechSapo's stream of events into Prometheus metrics. Every event is counted exactly once: the state is made \
@@ -95,6 +96,15 @@ pub struct Cli {
     )]
     pub checkpoint_url: Option<String>,
 
+    /// File that holds the URL of the state's database, instead of --checkpoint.url.
+    #[arg(
+        long = "checkpoint.url-file",
+        env = "TECHSAPO_EXPORTER_CHECKPOINT_URL_FILE",
+        value_name = "FILE",
+        conflicts_with_all = ["checkpoint_url", "checkpoint_dir"]
+    )]
+    pub checkpoint_url_file: Option<PathBuf>,
+
     /// Name of the state in the database of --checkpoint.url. Exporters that read other streams need another.
     #[arg(long = "checkpoint.name", env = "TECHSAPO_EXPORTER_CHECKPOINT_NAME", value_name = "NAME", default_value = "techsapo", value_parser = checkpoint_name)]
     pub checkpoint_name: String,
@@ -172,33 +182,54 @@ pub struct RedisArgs {
     )]
     pub url: String,
 
+    /// File that holds the URL of Redis, instead of --redis.url: its password then stands neither on the command line nor
+    /// in the environment.
+    #[arg(
+        long = "redis.url-file",
+        env = "TECHSAPO_EXPORTER_REDIS_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "url"
+    )]
+    pub url_file: Option<PathBuf>,
+
     /// Key of a stream to read; may be given several times (in the environment: separated by commas).
     #[arg(long = "redis.stream", env = "TECHSAPO_EXPORTER_REDIS_STREAM", value_name = "KEY", value_delimiter = ',', default_value = DEFAULT_STREAM, value_parser = stream_key)]
     pub streams: Vec<String>,
 }
 
 impl RedisArgs {
-    /// The way that `--redis.url` and `--redis.stream` describe. (Not one of clap's own checks, for those repeat the
+    /// The address: `--redis.url`, or what stands in the file.
+    ///
+    /// # Errors
+    /// Says which file cannot be read, and why.
+    pub fn address(&self) -> Result<String, String> {
+        let file = self.url_file.as_deref();
+        file.map_or_else(|| Ok(self.url.clone()), |file| url_file::read("--redis.url-file", file))
+    }
+
+    /// The way that `--redis.url` (or the file with it) and `--redis.stream` describe. (Not one of clap's own checks, for those repeat the
     /// value, and it may hold a password.)
     ///
     /// # Errors
     /// Says what a valid address looks like, or which stream cannot be read there and how to name it.
     pub fn route(&self) -> Result<Route, String> {
         let route: Route =
-            self.url.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
+            self.address()?.parse().map_err(|error| format!("--redis.url cannot be used: {error}"))?;
         route.check_streams(&self.streams).map_err(|error| format!("--redis.stream: {error}"))?;
         Ok(route)
     }
 }
 
 impl Cli {
-    /// The database of `--checkpoint.url`, if there is one. (No check of clap's own either, for the same reason.)
+    /// The database of `--checkpoint.url` (or the file with it), if there is one. (No check of clap's own either, for the same reason.)
     ///
     /// # Errors
     /// Says what a valid address looks like.
     pub fn database(&self) -> Result<Option<mysql_async::Opts>, String> {
-        let Some(url) = &self.checkpoint_url else { return Ok(None) };
-        match mysql_async::Opts::from_url(url) {
+        let file = self.checkpoint_url_file.as_deref();
+        let read = file.map(|file| url_file::read("--checkpoint.url-file", file)).transpose()?;
+        let Some(url) = read.or_else(|| self.checkpoint_url.clone()) else { return Ok(None) };
+        match mysql_async::Opts::from_url(&url) {
             Ok(opts) if opts.user().is_some() && opts.db_name().is_some_and(|name| !name.is_empty()) => {
                 Ok(Some(opts))
             }
@@ -313,6 +344,27 @@ mod tests {
             message.contains("--redis.stream") && message.contains("write techsapo:events:{0}"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn addresses_may_stand_in_files_and_are_not_repeated_when_they_are_wrong() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let parse = |flags: &[&str]| Cli::try_parse_from([&["techsapo-exporter"], flags].concat());
+        std::fs::write(&file, "redis://user:secret@redis.internal:6379\n").unwrap();
+        assert!(parse(&["--redis.url-file", path]).unwrap().redis.route().is_ok());
+        std::fs::write(&file, "mysql://user:secret@mysql.internal/techsapo\n").unwrap();
+        let cli = parse(&["--checkpoint.url-file", path]).unwrap();
+        assert_eq!(cli.database().unwrap().unwrap().ip_or_hostname(), "mysql.internal");
+        std::fs::write(&file, "secret").unwrap();
+        let message = parse(&["--redis.url-file", path]).unwrap().redis.route().unwrap_err();
+        assert!(!message.contains("secret"), "{message}");
+        let message = parse(&["--redis.url-file", "/nowhere/url"]).unwrap().redis.route().unwrap_err();
+        assert!(message.contains("--redis.url-file") && message.contains("/nowhere/url"), "{message}");
+        for both in [["--redis.url", "redis://127.0.0.1"], ["--checkpoint.dir", "data"]] {
+            let file = if both[0] == "--redis.url" { "--redis.url-file" } else { "--checkpoint.url-file" };
+            assert!(parse(&[both[0], both[1], file, path]).is_err(), "{both:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Wiring only: flags → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
+//! Wiring only: flags → (a tool, and nothing else) → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

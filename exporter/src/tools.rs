@@ -1,11 +1,12 @@
 //! What the exporter can do for people besides serving: say what a metric means, show the events as they come, look
-//! whether everything is in its place, complete its own command line. None of it changes anything.
+//! whether everything is in its place, ask one that runs whether it is healthy, complete its own command line. None of it changes anything.
 //!
 //! Results go to standard output, explanations to standard error. A reader of the results that goes away is no error.
 
 mod check;
 pub mod completions;
 pub mod explain;
+pub mod healthcheck;
 mod human;
 mod nearest;
 mod paint;
@@ -19,6 +20,7 @@ use clap::Subcommand;
 
 use self::completions::CompletionsCommand;
 use self::explain::{ExplainCommand, ExplainError};
+use self::healthcheck::{HealthcheckCommand, HealthcheckError};
 use self::tail::{TailCommand, TailError};
 use crate::cli::Cli;
 
@@ -29,6 +31,8 @@ pub enum Command {
     Tail(TailCommand),
     /// Say what a metric means: type, unit, labels and their values, source, a query, alerts.
     Explain(ExplainCommand),
+    /// Ask the exporter that runs with these flags (or their environment variables) whether it is healthy: one line, and 0 or 1.
+    Healthcheck(HealthcheckCommand),
     /// Write a script that completes this program's command line in a shell.
     Completions(CompletionsCommand),
 }
@@ -40,6 +44,8 @@ enum ToolError {
     Tail(#[from] TailError),
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    #[error(transparent)]
+    Healthcheck(#[from] HealthcheckError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -72,6 +78,7 @@ impl Command {
         let done = match self {
             Self::Tail(command) => command.run(&mut out, &mut io::stderr()).map_err(ToolError::from),
             Self::Explain(command) => command.run(&mut out).map_err(ToolError::from),
+            Self::Healthcheck(command) => command.run(&mut out).map_err(ToolError::from),
             Self::Completions(command) => command.run(&mut out).map_err(ToolError::from),
         };
         finish(done.map(|()| ExitCode::SUCCESS))

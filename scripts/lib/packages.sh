@@ -36,6 +36,11 @@ declare -A PACKAGE_OF=(
   [fish]=fish
   [zsh]=zsh
   [netdata]=netdata-core
+  [dockerd]=docker.io
+  [iptables]=iptables
+  [docker-compose]=docker-compose
+  [mmdebstrap]=mmdebstrap
+  [slirp4netns]=slirp4netns
 )
 
 # The services that such a package would start at boot.
@@ -47,6 +52,7 @@ declare -A SERVICE_OF=(
   [victoria-metrics]=victoria-metrics
   [mariadb-server]=mariadb
   [netdata-core]=netdata
+  [docker.io]='docker containerd'
 )
 
 forbid_service_starts() {
@@ -98,7 +104,7 @@ apt_get() {
 # With nothing missing it needs no rights and no network.
 install_missing() {
   local log=$1 assume_yes=$2 program package answer
-  local -a missing=() packages=() services=()
+  local -a missing=() packages=() services=() of_package=()
   local -A seen=()
   shift 2
   for program in "$@"; do
@@ -108,7 +114,9 @@ install_missing() {
     [[ -n ${seen[$package]:-} ]] && continue
     seen[$package]=1
     packages+=("$package")
-    [[ -n ${SERVICE_OF[$package]:-} ]] && services+=("${SERVICE_OF[$package]}")
+    # Some packages have two.
+    read -r -a of_package <<<"${SERVICE_OF[$package]:-}"
+    services+=(${of_package[@]+"${of_package[@]}"})
   done
   if ((${#missing[@]} == 0)); then
     note "nothing is missing"
@@ -155,6 +163,37 @@ keep_from_boot() {
       as_root update-rc.d "$service" disable >/dev/null 2>&1 || true
     fi
   done
+}
+
+# --- packages that are unpacked, not installed ----------------------------------------------------------------------
+
+# The address of the first of apt's own sources that carries Debian itself, not its updates.
+debian_mirror() {
+  local uri codename
+  have apt-get || die "Debian's packages can be fetched on Debian alone: apt-get is missing."
+  # shellcheck disable=SC2016 # apt-get fills these in.
+  while read -r uri codename; do
+    [[ $codename == *-* ]] || { echo "$uri"; return; }
+  done < <(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Origin: Debian' 'Created-By: Packages')
+  die "apt has no source of Debian's packages."
+}
+
+# unpack_packages FOLDER SUITE PACKAGE…: unpacks packages of another release of Debian into FOLDER/unpacked. Nothing is installed, and
+# neither apt's lists nor root's rights are touched. Fails where that release has none of them.
+unpack_packages() {
+  local work=$1 suite=$2 keyring=/usr/share/keyrings/debian-archive-keyring.gpg uri package
+  shift 2
+  uri=$(debian_mirror) || return
+  [[ -r $keyring ]] || die "$keyring is missing; install debian-archive-keyring."
+  rm -rf "$work"
+  mkdir -p "$work"/{lists,cache/archives,deb}/partial
+  local -a apt=(apt-get -q -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)"
+    -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$suite" >"$work/sources.list"
+  "${apt[@]}" update >&2 || return
+  (cd "$work/deb" && "${apt[@]}" download "$@" >&2) || return
+  for package in "$work"/deb/*.deb; do dpkg-deb --extract "$package" "$work/unpacked" || return; done
 }
 
 # --- Python's tools, from PyPI ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 //! * [`event`]: the facts themselves, with their units and bounds.
 //! * [`audit`]: what an analysis says beside them, for the app's own audit.
 //! * [`wire`]: how a batch of events stands in a Redis stream, and the keys around that stream.
+//! * [`own_address`]: where a process is reached from its own host; no part of the contract, but the same for both processes.
 //!
 //! `decode` reads a line that is written as producers write it, faster than serde, to the same event.
 //!
@@ -14,6 +15,7 @@ pub mod audit;
 mod decode;
 pub mod event;
 pub mod labels;
+pub mod own_address;
 pub mod wire;
 
 #[cfg(test)]

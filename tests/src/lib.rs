@@ -7,6 +7,7 @@
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
+//! * [`engine`]: a container engine, and images without a registry.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
@@ -24,6 +25,7 @@ pub mod binaries;
 pub mod browser;
 pub mod chaos;
 mod drive;
+pub mod engine;
 mod exporter;
 mod exposition;
 pub mod facts;

@@ -43,6 +43,14 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Fails the test if the process has ended by itself.
     ///
     /// # Panics

@@ -17,6 +17,11 @@ pub fn env_name(key: &str) -> String {
     format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
+/// Environment variable that names a file with the setting's value: `TECHSAPO_REDIS_URL_FILE`.
+fn file_env_name(key: &str) -> String {
+    format!("{}_FILE", env_name(key))
+}
+
 /// Settings, and what a person should hear about them.
 #[derive(Debug)]
 pub struct Loaded {
@@ -108,6 +113,7 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Loade
     if let Some(path) = file {
         source.read_file(path);
     }
+    source.read_named_files();
     let settings = Settings::read(&mut source);
     if let Some(settings) = &settings {
         for (key, expected) in settings.contradictions() {
@@ -126,11 +132,23 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Loade
     }
 }
 
+/// A value as it was written.
+#[derive(Clone)]
+struct Found {
+    /// Where: file and line, or environment variable.
+    place: String,
+    text: String,
+    /// Whether it is for nobody's eyes, as whatever stands in a file of its own.
+    secret: bool,
+}
+
 /// Where values are looked for. Collects what is wrong on the way.
 pub(super) struct Source<'a> {
     env: &'a BTreeMap<String, String>,
     /// By key: what the file says, and where.
-    file: BTreeMap<String, (String, String)>,
+    file: BTreeMap<String, Found>,
+    /// By key: what the file holds that the environment names, and where it names it.
+    named: BTreeMap<&'static str, Found>,
     effective: Vec<(&'static str, String)>,
     problems: Vec<Problem>,
 }
@@ -138,14 +156,20 @@ pub(super) struct Source<'a> {
 impl Default for Source<'_> {
     fn default() -> Self {
         static NOTHING: BTreeMap<String, String> = BTreeMap::new();
-        Self { env: &NOTHING, file: BTreeMap::new(), effective: Vec::new(), problems: Vec::new() }
+        Self {
+            env: &NOTHING,
+            file: BTreeMap::new(),
+            named: BTreeMap::new(),
+            effective: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }
 
 impl Source<'_> {
     /// The value of `key`, or nothing when it is wrong, which is then noted.
     pub(super) fn read<T>(&mut self, key: &'static str, default: &str, format: &Format<T>) -> Option<T> {
-        let (_, text) = self.find(key).unwrap_or_else(|| ("the default".to_owned(), default.to_owned()));
+        let text = self.find(key).map_or_else(|| default.to_owned(), |found| found.text);
         let value = format.parse(&text);
         self.effective.push((key, text));
         if value.is_none() {
@@ -155,22 +179,50 @@ impl Source<'_> {
     }
 
     /// Where `key` is set, and to what.
-    fn find(&self, key: &str) -> Option<(String, String)> {
-        let name = env_name(key);
-        // An empty variable is what compose files make of one that is not set.
-        match self.env.get(&name).filter(|text| !text.is_empty()) {
-            Some(text) => Some((name, text.clone())),
-            None => self.file.get(key).cloned(),
+    fn find(&self, key: &str) -> Option<Found> {
+        let place = env_name(key);
+        match self.variable(&place) {
+            Some(text) => Some(Found { place, text: text.clone(), secret: false }),
+            None => self.named.get(key).or_else(|| self.file.get(key)).cloned(),
+        }
+    }
+
+    /// An empty variable is what compose files make of one that is not set.
+    fn variable(&self, name: &str) -> Option<&String> {
+        self.env.get(name).filter(|text| !text.is_empty())
+    }
+
+    /// Reads the files that the environment names instead of values.
+    fn read_named_files(&mut self) {
+        for setting in SETTINGS {
+            let place = file_env_name(setting.key);
+            let Some(path) =
+                self.variable(&place).filter(|_| self.variable(&env_name(setting.key)).is_none())
+            else {
+                continue;
+            };
+            match std::fs::read_to_string(path) {
+                Ok(text) => {
+                    let found = Found { place, text: text.trim().to_owned(), secret: true };
+                    self.named.insert(setting.key, found);
+                }
+                Err(error) => {
+                    let message = format!("the file {path} that it names cannot be read: {error}");
+                    self.note(place, setting.key, message);
+                }
+            }
         }
     }
 
     fn complain(&mut self, key: &str, expected: &str) {
-        let (place, text) = self.find(key).unwrap_or_else(|| {
+        let Found { place, text, secret } = self.find(key).unwrap_or_else(|| {
             let default =
                 SETTINGS.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default);
-            ("the default".to_owned(), default.to_owned())
+            Found { place: "the default".to_owned(), text: default.to_owned(), secret: false }
         });
-        let message = format!("\"{}\" is not right; expected {expected}", hide_password(&text));
+        let shown =
+            if secret { "what that file holds".to_owned() } else { format!("\"{}\"", hide_password(&text)) };
+        let message = format!("{shown} is not right; expected {expected}");
         self.problems.push(Problem { place, key: key.to_owned(), message });
     }
 
@@ -209,7 +261,9 @@ impl Source<'_> {
                     self.note(place_here, &key, format!("is no setting{}", did_you_mean(&key)));
                 }
                 value => match written(value) {
-                    Some(text) => _ = self.file.insert(key, (place_here, text)),
+                    Some(text) => {
+                        self.file.insert(key, Found { place: place_here, text, secret: false });
+                    }
                     None => self.note(place_here, &key, "is a table; expected a value".to_owned()),
                 },
             }
@@ -254,7 +308,8 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 fn misspelled(env: &BTreeMap<String, String>) -> Vec<String> {
-    let known: Vec<_> = SETTINGS.iter().map(|setting| env_name(setting.key)).collect();
+    let known = |setting: &super::Setting| [env_name(setting.key), file_env_name(setting.key)];
+    let known: Vec<_> = SETTINGS.iter().flat_map(known).collect();
     env.keys()
         .filter(|name| name.starts_with(ENV_PREFIX) && !known.contains(name))
         .filter_map(|name| {
@@ -322,6 +377,38 @@ mod tests {
         assert_eq!(settings.limits.body_bytes, 300_000);
         assert_eq!(settings.journal.dir, Path::new("/j"));
         assert_eq!(settings.exporter.url, "http://127.0.0.1:10040");
+    }
+
+    #[test]
+    fn a_value_may_stand_in_a_file_of_its_own_which_no_message_repeats() {
+        let secret = file("redis://user:secret@redis.internal\n");
+        let path = secret.path().to_str().unwrap();
+        let named = [("TECHSAPO_REDIS_URL_FILE", path)];
+        let settings = file("[redis]\nurl = \"redis://127.0.0.1:1\"\n");
+        let loaded = load(Some(settings.path()), &env(&named)).unwrap();
+        assert!(loaded.to_toml().contains("redis://***@redis.internal"), "it wins over the file of settings");
+        assert_eq!(loaded.warnings, [""; 0]);
+        let both = [named[0], ("TECHSAPO_REDIS_URL", "redis://127.0.0.1:2")];
+        assert!(
+            load(None, &env(&both)).unwrap().to_toml().contains("redis://127.0.0.1:2"),
+            "the variable wins"
+        );
+        std::fs::write(secret.path(), "the-secret").unwrap();
+        let error = load(None, &env(&named)).unwrap_err().to_string();
+        assert!(
+            error.contains("TECHSAPO_REDIS_URL_FILE: redis.url: what that file holds is not right"),
+            "{error}"
+        );
+        assert!(!error.contains("the-secret"), "{error}");
+        let error = load(None, &env(&[("TECHSAPO_MYSQL_URL_FILE", "/nowhere/url")])).unwrap_err().to_string();
+        assert!(error.contains("TECHSAPO_MYSQL_URL_FILE") && error.contains("/nowhere/url"), "{error}");
+    }
+
+    #[test]
+    fn no_variable_names_both_a_setting_and_a_file_of_another() {
+        let names: Vec<_> = SETTINGS.iter().map(|setting| env_name(setting.key)).collect();
+        let both: Vec<_> = SETTINGS.iter().map(|setting| file_env_name(setting.key)).collect();
+        assert!(both.iter().all(|name| !names.contains(name)));
     }
 
     #[test]

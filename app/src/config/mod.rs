@@ -1,7 +1,8 @@
 //! The settings: one declaration each, from which key, environment variable, default, help and parsing derive.
 //!
-//! A setting's value is taken from the environment (`TECHSAPO_SECTION_NAME`, unless empty), else from the file, else
-//! from its default.
+//! A setting's value is taken from the environment (`TECHSAPO_SECTION_NAME`, unless empty), else from the file that the
+//! environment names (`TECHSAPO_SECTION_NAME_FILE`; for secrets, which containers are given as files), else from the file
+//! of settings, else from its default.
 //! Loading reports everything that is wrong at once, each with its place, the bad value and what would be right.
 //! The environment comes in as a map, so tests set none.
 //!

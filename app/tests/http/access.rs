@@ -15,7 +15,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// Makes a key, as the command does.
 pub(crate) fn create(path: &Path, name: &str, tier: TaskType, scopes: &[Scope]) -> String {
-    let command = KeysCommand::Create { name: name.to_owned(), tier, expires: None, scopes: scopes.to_vec() };
+    let command =
+        KeysCommand::Create { name: name.to_owned(), tier, expires: None, scopes: scopes.to_vec(), to: None };
     let mut out = Vec::new();
     command.run(path, &mut out, &mut Vec::new()).unwrap();
     String::from_utf8(out).unwrap().trim().to_owned()

@@ -33,7 +33,7 @@ pub(super) fn look(redis: &RedisArgs, route: &Route, now_ms: u64) -> (Vec<Findin
         Ok(masters) => masters,
         Err(error) => return (vec![away(format_args!("redis {route}"), &error)], None),
     };
-    let is_cluster = redis.url.trim_start().starts_with("redis+cluster:");
+    let is_cluster = redis.address().is_ok_and(|url| url.trim_start().starts_with("redis+cluster:"));
     let mut findings: Vec<_> = masters.iter().map(|master| server(master, is_cluster)).collect();
     if findings.iter().all(|finding| finding.verdict == Verdict::Failed) {
         return (findings, None);

@@ -1,0 +1,88 @@
+//! `techsapo-exporter healthcheck`: asks the exporter that runs with the same flags, at its own address, whether its
+//! process is healthy (`/-/healthy`; a standby is).
+//!
+//! For whatever watches the process and has no HTTP client, such as a container engine: one line, an exit code, and never
+//! longer than [`TIMEOUT`].
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use reqwest::StatusCode;
+use reqwest::redirect::Policy;
+use techsapo_shared::own_address::own_address;
+
+/// How long it may take: less than who watches waits (Docker: 10 s as it is set here).
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub struct HealthcheckCommand {
+    /// Address that the exporter listens on.
+    #[arg(
+        long = "web.listen-address",
+        env = "TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:10040"
+    )]
+    listen_address: SocketAddr,
+}
+
+/// Why a check did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthcheckError {
+    /// The exporter is not healthy, or does not answer.
+    #[error("{0}")]
+    Unhealthy(String),
+    /// Nobody hears that it is.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl HealthcheckCommand {
+    /// Asks, and says in one line that the exporter is healthy.
+    ///
+    /// # Errors
+    /// Says why it is not, or why nobody could be told.
+    pub fn run(&self, out: &mut impl Write) -> Result<(), HealthcheckError> {
+        let line = ask(self.listen_address).map_err(HealthcheckError::Unhealthy)?;
+        writeln!(out, "{line}")?;
+        Ok(out.flush()?)
+    }
+}
+
+fn ask(listen: SocketAddr) -> Result<String, String> {
+    let url = format!("http://{}/-/healthy", own_address(listen));
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the exporter cannot be asked: {error}"))?;
+    match runtime.block_on(status(&url)) {
+        Ok(StatusCode::OK) => {
+            Ok(format!("healthy: {url} answered within {} ms", began.elapsed().as_millis() + 1))
+        }
+        Ok(status) => Err(format!("{url} answered {status}")),
+        Err(error) if error.is_timeout() => {
+            Err(format!("{url} does not answer: nothing within {} s", TIMEOUT.as_secs()))
+        }
+        Err(error) => Err(format!("{url} does not answer: {}", innermost(&error))),
+    }
+}
+
+async fn status(url: &str) -> reqwest::Result<StatusCode> {
+    // Plain HTTP to itself; the client wants its cryptography named all the same. No proxy has a say, and no certificates are read.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client =
+        reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none()).timeout(TIMEOUT);
+    Ok(client.build()?.get(url).send().await?.status())
+}
+
+/// The cause at the bottom, such as "Connection refused": what stands above only repeats the address.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
