@@ -38,6 +38,8 @@ COPY shared shared
 COPY redis-route redis-route
 COPY exporter exporter
 COPY app app
+# The exporter explains alerts, too.
+COPY prometheus/rules prometheus/rules
 COPY config config
 RUN touch app/src/*.rs exporter/src/*.rs redis-route/src/*.rs shared/src/*.rs \
  && for package in $PACKAGES; do set -- "$@" --package "$package"; done \

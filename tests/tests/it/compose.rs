@@ -337,3 +337,27 @@ fn what_is_missing_is_one_clear_message() {
     let text = said(&output);
     assert!(text.contains("docker is") && text.contains("--engine none"), "{text}");
 }
+
+#[test]
+fn whatever_the_programs_include_reaches_their_image() {
+    let listed = |file: &str, before: &str| -> Vec<String> {
+        let text = repository::read(file);
+        let rest = text.lines().filter_map(|line| line.strip_prefix(before));
+        rest.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned).collect()
+    };
+    let (copied, sent) = (listed("Dockerfile", "COPY "), listed(".dockerignore", "!"));
+    let include = regex::Regex::new(r#"include_(?:str|bytes)!\("([^"]+)"\)"#).unwrap();
+    let sources = ["app/src", "exporter/src", "redis-route/src", "shared/src"];
+    let mut included = 0;
+    for file in sources.iter().flat_map(|folder| repository::files(folder, "rs")) {
+        for [name] in include.captures_iter(&repository::read(&file)).map(|captures| captures.extract().1) {
+            let path = repository::root().join(&file).parent().unwrap().join(name).canonicalize().unwrap();
+            let path = path.strip_prefix(repository::root().canonicalize().unwrap()).unwrap();
+            let holds =
+                |places: &[String]| places.iter().any(|place| path.starts_with(place.trim_end_matches('/')));
+            assert!(holds(&copied) && holds(&sent), "{} includes {}", file.display(), path.display());
+            included += 1;
+        }
+    }
+    assert!(included > 5, "{included}");
+}
