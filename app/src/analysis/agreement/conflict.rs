@@ -107,10 +107,14 @@ fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found
     let share = denied as f64 / shared.max(1) as f64;
     let only_a: Vec<&Term> = a.lacking_in(b).collect();
     let only_b: Vec<&Term> = b.lacking_in(a).collect();
-    let opposite = only_a
-        .iter()
-        .flat_map(|one| only_b.iter().map(move |other| (one, other)))
-        .find(|(one, other)| are_opposites(&one.text, &other.text));
+    let others: Vec<_> = only_b.iter().map(|term| (term, Denied::of(&term.text))).collect();
+    let opposite = only_a.iter().find_map(|one| {
+        let word = Word::of(&one.text);
+        others
+            .iter()
+            .find(|(other, denied)| word.is_opposite_of(&other.text, *denied))
+            .map(|(other, _)| (one, other))
+    });
     match opposite {
         // "Not safe" and "unsafe" are no conflict.
         Some((one, other)) if one.negated != other.negated => return,
@@ -145,18 +149,50 @@ static OPPOSITES_OF: LazyLock<HashMap<&str, Vec<&str>, FxBuildHasher>> = LazyLoc
     of
 });
 
-/// Whether two terms mean the opposite of each other: by the list, or by a prefix that negates.
-fn are_opposites(a: &str, b: &str) -> bool {
-    let prefixes = if a.chars().any(is_unspaced) { NEGATING_PREFIXES_JA } else { NEGATING_PREFIXES };
-    let negates = |long: &str, short: &str| {
-        let rest =
-            prefixes.iter().find_map(|prefix| long.strip_prefix(prefix).filter(|rest| !rest.is_empty()));
+/// What a word may deny: what stands in it behind a prefix that negates, in English and in Japanese.
+#[derive(Clone, Copy)]
+struct Denied<'a>([Option<&'a str>; 2]);
+
+impl<'a> Denied<'a> {
+    fn of(word: &'a str) -> Self {
+        let behind = |prefixes: &[&str]| {
+            prefixes.iter().find_map(|prefix| word.strip_prefix(prefix).filter(|rest| !rest.is_empty()))
+        };
+        Self([behind(NEGATING_PREFIXES), behind(NEGATING_PREFIXES_JA)])
+    }
+
+    fn is(self, is_japanese: bool, word: &str) -> bool {
         // "To" is not the opposite of "into". Of a Japanese word only pairs of characters are known: 非推 against 推奨.
-        rest.is_some_and(|rest| {
-            (rest == short && rest.len() > 2) || (!rest.is_ascii() && short.starts_with(rest))
+        self.0[usize::from(is_japanese)].is_some_and(|rest| {
+            (rest == word && rest.len() > 2) || (!rest.is_ascii() && word.starts_with(rest))
         })
-    };
-    OPPOSITES_OF.get(a).is_some_and(|opposites| opposites.contains(&b)) || negates(a, b) || negates(b, a)
+    }
+}
+
+/// A word that is held against many: what does not depend on the other is looked up once.
+struct Word<'a> {
+    text: &'a str,
+    opposites: &'static [&'static str],
+    is_japanese: bool,
+    denied: Denied<'a>,
+}
+
+impl<'a> Word<'a> {
+    fn of(text: &'a str) -> Self {
+        Self {
+            text,
+            opposites: OPPOSITES_OF.get(text).map_or(&[], Vec::as_slice),
+            is_japanese: text.chars().any(is_unspaced),
+            denied: Denied::of(text),
+        }
+    }
+
+    /// Whether the other means the opposite: by the list, or by a prefix that negates.
+    fn is_opposite_of(&self, other: &str, denied_by_other: Denied<'_>) -> bool {
+        self.opposites.contains(&other)
+            || self.denied.is(self.is_japanese, other)
+            || denied_by_other.is(self.is_japanese, self.text)
+    }
 }
 
 /// Whether each answer holds a number that the other has no match for, of one dimension.
@@ -172,9 +208,8 @@ fn numbers_differ(a: &Fingerprint, b: &Fingerprint) -> bool {
 /// sentences must speak of the same.
 fn about_the_same(a: &Fingerprint, one: &Quantity, b: &Fingerprint, other: &Quantity) -> bool {
     let related = if one.dimension == Dimension::Plain { RELATED } else { RELATED_BY_UNIT };
-    let sentence = |of: &Fingerprint, number: &Quantity| of.sentences.get(number.sentence).cloned();
-    match (sentence(a, one), sentence(b, other)) {
-        (Some(a), Some(b)) => a.overlap(&b) >= related || a.content.len().min(b.content.len()) <= 2,
+    match (a.sentences.get(one.sentence), b.sentences.get(other.sentence)) {
+        (Some(a), Some(b)) => a.overlap(b) >= related || a.content.len().min(b.content.len()) <= 2,
         _ => false,
     }
 }

@@ -11,6 +11,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::lexicon::{
     MODAL_NOUNS_JA, NEGATIONS_JA, NEGATORS, NO_NEGATIONS, NO_NEGATIONS_JA, is_function_word,
 };
+use super::similarity::hash;
 use super::text::{is_hiragana, is_ideograph, is_katakana, is_unspaced};
 
 /// How many words with a meaning a negation reaches in English.
@@ -23,6 +24,8 @@ const REACH_JA: usize = 8;
 pub(super) struct Term {
     /// The stem, folded.
     pub(super) text: String,
+    /// Its hash: most words are told apart by it.
+    pub(super) hash: u64,
     /// Whether a negation reaches it.
     pub(super) negated: bool,
     /// Whether it has a meaning of its own.
@@ -30,6 +33,15 @@ pub(super) struct Term {
 }
 
 impl Term {
+    fn new(text: String, negated: bool, content: bool) -> Self {
+        Self { hash: hash(text.as_str()), text, negated, content }
+    }
+
+    /// Whether it is the same word.
+    fn says(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+
     fn order(&self, other: &Self) -> Ordering {
         self.text.cmp(&other.text)
     }
@@ -88,7 +100,7 @@ impl Sentence {
 
     /// All terms that the other does not have, those without a meaning too.
     pub(super) fn lacking_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Term> {
-        self.terms.iter().filter(|term| !other.terms.iter().any(|known| known.text == term.text))
+        self.terms.iter().filter(|term| !other.terms.iter().any(|known| known.says(term)))
     }
 }
 
@@ -134,7 +146,7 @@ fn spaced(clause: &str, terms: &mut Vec<Term>) {
             reach = 0;
         }
         let content = !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
-        terms.push(Term { text: stem(word).to_owned(), negated: reach > 0 && content, content });
+        terms.push(Term::new(stem(word).to_owned(), reach > 0 && content, content));
         reach -= usize::from(reach > 0 && content);
     }
 }
@@ -198,7 +210,7 @@ fn unspaced(clause: &str, terms: &mut Vec<Term>) {
         let (start, c) = run[0];
         let text: String = run.iter().map(|(_, c)| *c).collect();
         let mut push = |text: String, content: bool| {
-            terms.push(Term { text, negated: false, content });
+            terms.push(Term::new(text, false, content));
             starts.push(start);
         };
         match kind(c) {

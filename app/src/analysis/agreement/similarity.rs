@@ -36,11 +36,11 @@ impl Wording {
             |list: &Weights, key: u64| list.binary_search_by_key(&key, |(known, _)| *known).is_ok();
         let discount = |list: &Weights, key: u64| if is_asked(list, key) { ASKED_WEIGHT } else { 1.0 };
         let mut counts: Vec<(u64, (u32, f64))> = Vec::new();
-        let mut count = |text: &str, weight: f64| counts.push((hash(text), (1, weight)));
+        let mut count = |term: u64, weight: f64| counts.push((term, (1, weight)));
         for term in sentences.iter().flat_map(|sentence| &sentence.terms) {
-            count(&term.text, if term.content { 1.0 } else { FUNCTION_WEIGHT });
+            count(term.hash, if term.content { 1.0 } else { FUNCTION_WEIGHT });
             if term.content && term.text.chars().all(is_ideograph) && term.text.chars().nth(1).is_some() {
-                term.text.chars().for_each(|c| count(c.encode_utf8(&mut [0; 4]), CHARACTER_WEIGHT));
+                term.text.chars().for_each(|c| count(hash(&*c.encode_utf8(&mut [0; 4])), CHARACTER_WEIGHT));
             }
         }
         let weight = |(term, (count, kind)): (u64, (u32, f64))| {
