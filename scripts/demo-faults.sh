@@ -120,7 +120,7 @@ list() {
 check_stack() {
   local name providers status
   [[ -d $RUN_DIR ]] || die "nothing runs in $RUN_DIR. Start the stack first: ./scripts/start-monitoring.sh"
-  for name in app exporter prometheus alertmanager node-exporter long-term-store; do
+  for name in app exporter prometheus alertmanager node-exporter; do
     service_running "$name" ||
       die "$name does not run in $RUN_DIR. Start the stack first: ./scripts/start-monitoring.sh"
   done

@@ -9,7 +9,7 @@
 
 # In the order in which they are made.
 FAULTS=(app-killed exporter-killed redis-hangs node-exporter-hangs providers-fail wrong-keys budget-spent probing
-  slow-answers contradictions store-hangs)
+  slow-answers contradictions)
 
 declare -A ABOUT=(
   [app-killed]="the app is killed (kill -9), later started again"
@@ -22,7 +22,6 @@ declare -A ABOUT=(
   [probing]="a caller looks for files that only attackers ask for"
   [slow-answers]="the app is started again with providers that take 12 s, and is asked"
   [contradictions]="the app is started again with providers that contradict each other, and is asked"
-  [store-hangs]="the long-term store is stopped where it stands, later goes on"
 )
 
 # The alerts that each brings about.
@@ -37,7 +36,6 @@ declare -A ALERTS=(
   [probing]="SensitiveAccessAttempt"
   [slow-answers]="SystemResponseTimeCritical"
   [contradictions]="WallBounceConsensusLow"
-  [store-hangs]="LongTermStoreBehind"
 )
 
 # --- killed, stopped, started again -------------------------------------------------------------------------------
@@ -145,9 +143,6 @@ end_redis_hangs() { signal redis CONT; }
 
 begin_node_exporter_hangs() { signal node-exporter STOP; }
 end_node_exporter_hangs() { signal node-exporter CONT; }
-
-begin_store_hangs() { signal long-term-store STOP; }
-end_store_hangs() { signal long-term-store CONT; }
 
 begin_providers_fail() {
   restart_app TECHSAPO_SIMULATED_FAILURE_RATE=1
