@@ -154,12 +154,24 @@ browser_tools() {
     cp tests/browser/package-lock.json "$installed"
 }
 
+# What the example in Node.js needs, in the versions that its lock file names.
+node_example() {
+  export TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example
+  local installed=$TECHSAPO_NODE_EXAMPLE/node_modules/.installed
+  mkdir -p "$TECHSAPO_NODE_EXAMPLE"
+  ! cmp -s examples/nodejs/package-lock.json "$installed" || return 0
+  cp examples/nodejs/package.json examples/nodejs/package-lock.json "$TECHSAPO_NODE_EXAMPLE"
+  (cd "$TECHSAPO_NODE_EXAMPLE" && npm ci --ignore-scripts --no-audit --no-fund --silent) &&
+    cp examples/nodejs/package-lock.json "$installed"
+}
+
 rust() {
   # The tests start the programs themselves, so these are built first, and found here.
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
   check "Grafana's types" grafana_types || true
   check "what looks for barriers" browser_tools || true
+  check "the example in Node.js" node_example || true
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

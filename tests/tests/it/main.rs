@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod moves;
+mod node_example;
 mod openapi;
 mod outages;
 mod page;
