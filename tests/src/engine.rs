@@ -47,13 +47,13 @@ impl Engine {
     /// Starts one, or says in a plain line on standard error why there can be none on this machine.
     ///
     /// # Panics
-    /// When there is none though there should be: with `CI` set, for root.
+    /// When there is none though `TECHSAPO_REQUIRE_ENGINE` is set.
     pub fn start_or_skip(test: &str) -> Option<Self> {
         match Self::start() {
             Ok(engine) => Some(engine),
             Err(why) => {
-                let root = rustix::process::geteuid().is_root();
-                assert!(!(root && std::env::var_os("CI").is_some()), "no container engine: {why}");
+                let required = std::env::var_os("TECHSAPO_REQUIRE_ENGINE").is_some();
+                assert!(!required, "no container engine: {why}");
                 // Not by a macro: what those print is kept back of tests that pass.
                 let _ = writeln!(std::io::stderr(), "{test}: SKIPPED, there is no container engine: {why}");
                 None
