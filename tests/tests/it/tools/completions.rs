@@ -27,7 +27,7 @@ fn offered(program: &str, line: &str) -> Vec<String> {
 fn bash_completes_flags_tools_and_metrics_of_the_exporter() {
     assert_eq!(
         offered("techsapo-exporter", "--checkpoint."),
-        ["--checkpoint.dir", "--checkpoint.url", "--checkpoint.name"]
+        ["--checkpoint.dir", "--checkpoint.url", "--checkpoint.url-file", "--checkpoint.name"]
     );
     assert_eq!(offered("techsapo-exporter", "expl"), ["explain"]);
     assert_eq!(
@@ -61,7 +61,7 @@ fn offered_by_fish(program: &str, line: &str) -> Vec<String> {
 
 #[test]
 fn fish_completes_flags_with_dots_too() {
-    let flags = ["--checkpoint.dir", "--checkpoint.name", "--checkpoint.url"];
+    let flags = ["--checkpoint.dir", "--checkpoint.name", "--checkpoint.url", "--checkpoint.url-file"];
     for before in ["", "--redis.url redis://127.0.0.1:1 "] {
         let mut offered = offered_by_fish("techsapo-exporter", &format!("{before}--checkpoint."));
         offered.sort();
