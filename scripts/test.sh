@@ -143,26 +143,13 @@ grafana_types() {
   (cd "$TECHSAPO_GRAFANA_TYPES" && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent schema)
 }
 
-# What looks for barriers on the live page, in the version that the lock file names.
-browser_tools() {
-  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser
-  local installed=$TECHSAPO_BROWSER_TOOLS/node_modules/.installed
-  mkdir -p "$TECHSAPO_BROWSER_TOOLS"
-  ! cmp -s tests/browser/package-lock.json "$installed" || return 0
-  cp tests/browser/package.json tests/browser/package-lock.json "$TECHSAPO_BROWSER_TOOLS"
-  (cd "$TECHSAPO_BROWSER_TOOLS" && npm ci --ignore-scripts --no-audit --no-fund --silent) &&
-    cp tests/browser/package-lock.json "$installed"
-}
-
-# What the example in Node.js needs, in the versions that its lock file names.
-node_example() {
-  export TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example
-  local installed=$TECHSAPO_NODE_EXAMPLE/node_modules/.installed
-  mkdir -p "$TECHSAPO_NODE_EXAMPLE"
-  ! cmp -s examples/nodejs/package-lock.json "$installed" || return 0
-  cp examples/nodejs/package.json examples/nodejs/package-lock.json "$TECHSAPO_NODE_EXAMPLE"
-  (cd "$TECHSAPO_NODE_EXAMPLE" && npm ci --ignore-scripts --no-audit --no-fund --silent) &&
-    cp examples/nodejs/package-lock.json "$installed"
+# npm's packages of a folder, in the versions that its lock file names, into another.
+npm_packages() {
+  local from=$1 to=$2
+  ! cmp -s "$from/package-lock.json" "$to/node_modules/.installed" || return 0
+  mkdir -p "$to"
+  cp "$from/package.json" "$from/package-lock.json" "$to"
+  (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --silent) && cp "$from/package-lock.json" "$to/node_modules/.installed"
 }
 
 rust() {
@@ -170,8 +157,9 @@ rust() {
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
   check "Grafana's types" grafana_types || true
-  check "what looks for barriers" browser_tools || true
-  check "the example in Node.js" node_example || true
+  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example
+  check "what looks for barriers on the live page" npm_packages tests/browser "$TECHSAPO_BROWSER_TOOLS" || true
+  check "what the example in Node.js needs" npm_packages examples/nodejs "$TECHSAPO_NODE_EXAMPLE" || true
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

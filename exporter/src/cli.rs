@@ -58,14 +58,9 @@ Pages: the metrics, / (landing page), /-/healthy (the process lives), /-/ready (
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
-    /// Address to serve the metrics on. Anyone who reaches it can read them: keep it on loopback or a private network.
-    #[arg(
-        long = "web.listen-address",
-        env = "TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:10040"
-    )]
-    pub listen_address: SocketAddr,
+    /// Where it serves.
+    #[command(flatten)]
+    pub listen: ListenArgs,
 
     /// Path of the metrics page.
     #[arg(long = "web.telemetry-path", env = "TECHSAPO_EXPORTER_WEB_TELEMETRY_PATH", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
@@ -163,6 +158,19 @@ pub struct Cli {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// Where an exporter serves.
+#[derive(Debug, Args)]
+pub struct ListenArgs {
+    /// Address to serve the metrics on. Anyone who reaches it can read them: keep it on loopback or a private network.
+    #[arg(
+        long = "web.listen-address",
+        env = "TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:10040"
+    )]
+    pub address: SocketAddr,
 }
 
 /// Where the streams are.

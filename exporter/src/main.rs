@@ -70,8 +70,8 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
             format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
         })?),
     };
-    let listener = TcpListener::bind(cli.listen_address).await.map_err(|error| {
-        format!("cannot listen on {}: {error}; choose another with --web.listen-address", cli.listen_address)
+    let listener = TcpListener::bind(cli.listen.address).await.map_err(|error| {
+        format!("cannot listen on {}: {error}; choose another with --web.listen-address", cli.listen.address)
     })?;
     let own = Arc::new(Own::new().map_err(|error| format!("the catalogue is inconsistent: {error}"))?);
     let (served, latest, stop) = (Served::default(), Latest::default(), Arc::new(AtomicBool::new(false)));
@@ -100,7 +100,7 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
         exporter = cli.exporter_id,
         version = env!("CARGO_PKG_VERSION"),
         "serving http://{}{}",
-        cli.listen_address,
+        cli.listen.address,
         cli.telemetry_path
     );
     let pages = Arc::new(Pages { served, latest, own, telemetry_path: cli.telemetry_path });

@@ -110,5 +110,5 @@ async fn over_http<W: Write>(cli: &Cli, report: &mut Report<'_, W>) -> io::Resul
     for url in urls {
         report.add([http::app(&asker, url).await])?;
     }
-    report.add([http::address(cli.listen_address).await])
+    report.add([http::address(cli.listen.address).await])
 }

@@ -14,20 +14,17 @@ use reqwest::StatusCode;
 use reqwest::redirect::Policy;
 use techsapo_shared::own_address::own_address;
 
+use crate::cli::ListenArgs;
+
 /// How long it may take: less than who watches waits (Docker: 10 s as it is set here).
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whom to ask.
 #[derive(Debug, Args)]
 pub struct HealthcheckCommand {
-    /// Address that the exporter listens on.
-    #[arg(
-        long = "web.listen-address",
-        env = "TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:10040"
-    )]
-    listen_address: SocketAddr,
+    /// The one that serves here.
+    #[command(flatten)]
+    listen: ListenArgs,
 }
 
 /// Why a check did not end well.
@@ -47,7 +44,7 @@ impl HealthcheckCommand {
     /// # Errors
     /// Says why it is not, or why nobody could be told.
     pub fn run(&self, out: &mut impl Write) -> Result<(), HealthcheckError> {
-        let line = ask(self.listen_address).map_err(HealthcheckError::Unhealthy)?;
+        let line = ask(self.listen.address).map_err(HealthcheckError::Unhealthy)?;
         writeln!(out, "{line}")?;
         Ok(out.flush()?)
     }
