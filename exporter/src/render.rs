@@ -13,6 +13,10 @@ use crate::state::State;
 /// The text format's content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Room that is made for one series before the page is written: what a counter with two labels takes, so that a large page
+/// is not copied while it grows.
+const SERIES_BYTES: usize = 128;
+
 /// What this exporter may serve at the moment.
 pub struct View<'a> {
     /// Whether it holds the state's lock. On standby it serves its own figures alone.
@@ -69,10 +73,6 @@ pub fn render(view: &View<'_>) -> String {
     }
     page
 }
-
-/// Room that is made for one series before the page is written: what a counter with two labels takes, so that a large page
-/// is not copied while it grows.
-const SERIES_BYTES: usize = 128;
 
 /// All that stands before a value, but the label values themselves: put together once for a family.
 struct Name {

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use techsapo_shared::event::WHOLE_PPM;
 
 use super::*;
-use crate::providers::{Before, CompletionRequest, Tokens};
+use crate::providers::{Before, CompletionRequest, Spent, Tokens};
 use Does::{Answer, Hang};
 
 /// What a provider does when it is asked.
