@@ -12,6 +12,7 @@
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
+//! * [`drill`]: something breaks on a real stack, and what that took.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
@@ -24,6 +25,7 @@ pub mod app;
 pub mod binaries;
 pub mod browser;
 pub mod chaos;
+pub mod drill;
 mod drive;
 pub mod engine;
 mod exporter;
