@@ -25,6 +25,9 @@ declare -A PACKAGE_OF=(
   [prometheus-node-exporter]=prometheus-node-exporter
   [victoria-metrics]=victoria-metrics
   [mariadbd]=mariadb-server
+  [openssl]=openssl
+  [nginx]=nginx
+  [systemd-analyze]=systemd
   [python3]=python3
   [virtualenv]=virtualenv
   [shellcheck]=shellcheck
@@ -51,6 +54,7 @@ declare -A SERVICE_OF=(
   [prometheus-node-exporter]=prometheus-node-exporter
   [victoria-metrics]=victoria-metrics
   [mariadb-server]=mariadb
+  [nginx]=nginx
   [netdata-core]=netdata
   [docker.io]='docker containerd'
 )

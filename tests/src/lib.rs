@@ -5,6 +5,7 @@
 //! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
+//! * [`certificates`]: an authority by the operators' scripts, and servers that speak TLS alone.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`engine`]: a container engine, and images without a registry.
@@ -24,6 +25,7 @@ mod alertmanager;
 pub mod app;
 pub mod binaries;
 pub mod browser;
+pub mod certificates;
 pub mod chaos;
 pub mod drill;
 mod drive;
@@ -46,12 +48,14 @@ pub mod repository;
 mod sentinels;
 pub mod sink;
 pub mod stack;
+pub mod textfile;
 pub mod vendors;
 pub mod wait;
 
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
 pub use browser::Browser;
+pub use certificates::Certificates;
 pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};

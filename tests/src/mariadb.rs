@@ -102,6 +102,11 @@ impl MariaDb {
         url_of(proxy.port())
     }
 
+    /// Its socket, for clients on this machine.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("socket")
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -126,7 +131,7 @@ impl MariaDb {
     }
 
     fn sql_as_root(&self, statements: &str) -> String {
-        let mut command = client(&self.folder.path().join("socket"));
+        let mut command = client(&self.socket());
         let output = command.arg(format!("--execute={statements}")).output().unwrap();
         assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()

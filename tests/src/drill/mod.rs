@@ -5,6 +5,7 @@
 //! A drill measures times and never fails for one that is too long: [`Line::kept`] says whether the promise was kept. It fails
 //! (panics) when facts are lost or something does not come back at all.
 
+mod certificates;
 mod report;
 
 pub use report::{Line, Report};
@@ -20,4 +21,8 @@ pub struct Drill {
 }
 
 /// All drills, in the order in which they run.
-pub const DRILLS: &[Drill] = &[];
+pub const DRILLS: &[Drill] = &[Drill {
+    name: "certificates",
+    shows: "all certificates, keys and the authority are changed under load; a bad certificate is tried",
+    run: certificates::run,
+}];

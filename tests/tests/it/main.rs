@@ -6,6 +6,7 @@ mod app_start;
 mod architecture;
 mod audit;
 mod budget;
+mod certificates;
 mod compose;
 mod contract;
 mod dashboards;
