@@ -157,9 +157,10 @@ rust() {
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
   check "Grafana's types" grafana_types || true
-  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example
+  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example TECHSAPO_PM2=$TARGET_DIR/pm2
   check "what looks for barriers on the live page" npm_packages tests/browser "$TECHSAPO_BROWSER_TOOLS" || true
   check "what the example in Node.js needs" npm_packages examples/nodejs "$TECHSAPO_NODE_EXAMPLE" || true
+  check "PM2" npm_packages tests/pm2 "$TECHSAPO_PM2" || true
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

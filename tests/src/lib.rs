@@ -13,6 +13,7 @@
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
+//! * [`pm2`]: both programs under PM2.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
@@ -32,6 +33,7 @@ pub mod facts;
 pub mod http;
 mod mariadb;
 pub mod monitored;
+pub mod pm2;
 mod ports;
 mod process;
 mod producer;

@@ -21,6 +21,7 @@ mod openapi;
 mod outages;
 mod page;
 mod pipeline;
+mod pm2;
 mod replicas;
 mod rules;
 mod start_script;
