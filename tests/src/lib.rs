@@ -13,7 +13,7 @@
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
-//! * [`pm2`]: both programs under PM2.
+//! * [`pm2`], [`machine`]: both programs under PM2; a machine that runs systemd.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
@@ -31,6 +31,7 @@ mod exporter;
 mod exposition;
 pub mod facts;
 pub mod http;
+pub mod machine;
 mod mariadb;
 pub mod monitored;
 pub mod pm2;
