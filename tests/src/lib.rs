@@ -12,6 +12,7 @@
 //! * [`Producer`]: writes batches to a stream by nothing but the public contract, also wrong ones.
 //! * [`Exposition`]: a strict reader of metrics pages, with assertions that speak the domain.
 //! * [`chaos`]: everything at once, under load, with a ledger.
+//! * [`drill`]: something breaks on a real stack, and what that took.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
 //! * [`pm2`], [`machine`]: both programs under PM2; a machine that runs systemd.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
@@ -25,6 +26,7 @@ pub mod app;
 pub mod binaries;
 pub mod browser;
 pub mod chaos;
+pub mod drill;
 mod drive;
 pub mod engine;
 mod exporter;

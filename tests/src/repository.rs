@@ -38,3 +38,16 @@ pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// Puts `text` into a document (by its path from the root), between `<!-- NAME … -->` and `<!-- end of NAME -->`.
+///
+/// # Panics
+/// When the document cannot be read or written, or has no such place.
+pub fn put_between(document: &str, name: &str, text: &str) {
+    let page = read(document);
+    let (begin, end) = (format!("<!-- {name}:"), format!("<!-- end of {name} -->"));
+    let place = page.find(&begin).zip(page.find(&end));
+    let (start, end) = place.unwrap_or_else(|| panic!("{document} has no place for {name}"));
+    let start = start + page[start..end].find("-->\n").expect("the mark ends its line") + "-->\n".len();
+    std::fs::write(root().join(document), format!("{}{text}{}", &page[..start], &page[end..])).unwrap();
+}

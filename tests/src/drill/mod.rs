@@ -1,0 +1,23 @@
+//! Drills: something breaks on a real stack under load, is mended by whom it is meant to be mended by, and what that took is
+//! written down beside what the documents allow. Each drill is one entry of [`DRILLS`]; `scripts/drill.sh` runs them, and the
+//! tests run them shortened.
+//!
+//! A drill measures times and never fails for one that is too long: [`Line::kept`] says whether the promise was kept. It fails
+//! (panics) when facts are lost or something does not come back at all.
+
+mod report;
+
+pub use report::{Line, Report};
+
+/// A drill: the name that it is asked for by, what it shows in one line, and what runs it.
+pub struct Drill {
+    /// As in `scripts/drill.sh NAME`.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    /// Runs it to its end.
+    pub run: fn(&mut Report),
+}
+
+/// All drills, in the order in which they run.
+pub const DRILLS: &[Drill] = &[];
