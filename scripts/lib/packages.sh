@@ -44,6 +44,14 @@ declare -A PACKAGE_OF=(
   [docker-compose]=docker-compose
   [mmdebstrap]=mmdebstrap
   [slirp4netns]=slirp4netns
+  [systemd-nspawn]=systemd-container
+  [gocryptfs]=gocryptfs
+  [fusermount3]=fuse3
+  [cryptsetup]=cryptsetup-bin
+  [mkfs.ext4]=e2fsprogs
+  [qemu-system-x86_64]=qemu-system-x86
+  [cpio]=cpio
+  [modprobe]=kmod
 )
 
 # The services that such a package would start at boot.

@@ -15,6 +15,7 @@
 //! * [`chaos`]: everything at once, under load, with a ledger.
 //! * [`drill`]: something breaks on a real stack, and what that took.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
+//! * [`pm2`], [`machine`]: both programs under PM2; a machine that runs systemd.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
@@ -34,8 +35,10 @@ mod exporter;
 mod exposition;
 pub mod facts;
 pub mod http;
+pub mod machine;
 mod mariadb;
 pub mod monitored;
+pub mod pm2;
 mod ports;
 mod process;
 mod producer;

@@ -9,6 +9,7 @@ use techsapo_tests::{App, Exposition, Generated, app};
 
 mod cluster;
 mod sentinel;
+mod sharded;
 
 /// Analyses that were counted.
 fn analyses(page: &Exposition) -> f64 {

@@ -35,8 +35,8 @@ pub(super) const FOREIGN: &[(&str, &[&str])] = &[
     ("prometheus_remote_storage_samples_retried_total", &["remote_name", "url"]),
     ("prometheus_rule_evaluation_failures_total", &["rule_group"]),
 ];
-/// Labels that Prometheus adds to whatever it scrapes.
-const OF_TARGETS: [&str; 2] = ["instance", "job"];
+/// Labels that Prometheus adds to whatever it scrapes; `shard` only where exporters share the streams out.
+const OF_TARGETS: [&str; 3] = ["instance", "job", "shard"];
 
 /// Names of labels.
 pub(super) type Labels = BTreeSet<String>;
@@ -280,7 +280,7 @@ fn what_does_not_exist_is_found() {
         (r#"absent(up{job="node"})"#, vec!["job"]),
         ("provider:llm_response_time_seconds:mean5m * 2", vec!["provider"]),
         ("time() - max by (job) (up) > 1", vec!["job"]),
-        (r#"label_replace(up, "a", "$1", "job", "(.*)")"#, vec!["a", "instance", "job"]),
+        (r#"label_replace(up, "a", "$1", "job", "(.*)")"#, vec!["a", "instance", "job", "shard"]),
     ] {
         assert_eq!(labels(text), Ok(wanted.into_iter().map(str::to_owned).collect()), "{text}");
     }

@@ -4,7 +4,7 @@ use techsapo_tests::{App, Exporter, Exposition, Generated, Producer, RedisCluste
 
 use super::{Load, analyses, ask, assert_counted};
 
-fn apps(cluster: &RedisCluster) -> [App; 2] {
+pub(super) fn apps(cluster: &RedisCluster) -> [App; 2] {
     [(), ()].map(|()| {
         let setup = App::of(&cluster.nodes[0]).set("TECHSAPO_REDIS_URL", &cluster.url());
         setup.set("TECHSAPO_REDIS_STREAMS", &cluster.streams()).start()
@@ -18,7 +18,7 @@ fn exporter(cluster: &RedisCluster, streams: &[usize]) -> Exporter {
 
 /// A run of an app writes to one stream, hashed from its random name: kills and starts the apps until every stream had
 /// a run. What is not acknowledged of a run, the next one hands over to the stream of that earlier run.
-fn spread(cluster: &RedisCluster, apps: &mut [App; 2]) -> Vec<Generated> {
+pub(super) fn spread(cluster: &RedisCluster, apps: &mut [App; 2]) -> Vec<Generated> {
     let mut answers = Vec::new();
     wait::until_true("every stream carries events", || {
         for app in apps.iter_mut() {
