@@ -5,7 +5,7 @@ use techsapo_tests::drill::{DRILLS, Report};
 #[test]
 fn nobody_notices_renewals_and_what_was_done_is_written_down() {
     let drill = DRILLS.iter().find(|drill| drill.name == "certificates").unwrap();
-    let mut report = Report::new(true, |line| println!("{line}"));
+    let mut report = Report::new(true, |line| eprintln!("{line}"));
     (drill.run)(&mut report);
     assert_eq!(report.lines().len(), 6);
     for line in report.lines() {

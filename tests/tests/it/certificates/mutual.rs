@@ -1,7 +1,5 @@
 //! A real Prometheus and its targets over mutual TLS: who is refused, and that certificates change while everything goes on.
 
-use std::path::Path;
-
 use techsapo_tests::certificates::{Secured, TARGETS, client};
 use techsapo_tests::stack::said;
 use techsapo_tests::{Certificates, wait};
@@ -50,10 +48,9 @@ fn strangers_are_refused(secured: &Secured, strangers: &Certificates) {
     // It trusts our authority, and shows a certificate of its own.
     let foreign = Certificates::without_authority();
     std::fs::create_dir(foreign.folder()).unwrap();
-    let copy = |from: &Path, to: &Path| drop(std::fs::copy(from, to).unwrap());
-    copy(&ours.authority(), &foreign.authority());
-    copy(&strangers.certificate("stranger"), &foreign.certificate("stranger"));
-    copy(&strangers.key("stranger"), &foreign.key("stranger"));
+    std::fs::copy(ours.authority(), foreign.authority()).unwrap();
+    std::fs::copy(strangers.certificate("stranger"), foreign.certificate("stranger")).unwrap();
+    std::fs::copy(strangers.key("stranger"), foreign.key("stranger")).unwrap();
     let known = ours.client(Some("prometheus")).unwrap();
     for target in TARGETS {
         assert_eq!(secured.ask(&known, target), Ok(()), "{target}");
