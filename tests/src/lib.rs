@@ -4,6 +4,7 @@
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
 //! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
+//! * [`Authority`]: certificates, right and wrong ones, for whatever speaks TLS.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
@@ -24,6 +25,7 @@ mod alertmanager;
 pub mod app;
 pub mod binaries;
 pub mod browser;
+pub mod certificates;
 pub mod chaos;
 pub mod drill;
 mod drive;
@@ -52,6 +54,7 @@ pub mod wait;
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
 pub use browser::Browser;
+pub use certificates::{Authority, Identity};
 pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};

@@ -27,5 +27,6 @@ mod start_script;
 mod status;
 mod store;
 mod telemetry_off;
+mod tls;
 mod tools;
 mod topologies;
