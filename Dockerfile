@@ -28,7 +28,8 @@ COPY grafana/Cargo.toml grafana/
 COPY redis-route/Cargo.toml redis-route/
 COPY shared/Cargo.toml shared/
 COPY tests/Cargo.toml tests/
-RUN for member in app exporter grafana redis-route shared tests; do mkdir -p "$member/src" && : >"$member/src/lib.rs"; done \
+COPY tls/Cargo.toml tls/
+RUN for member in app exporter grafana redis-route shared tests tls; do mkdir -p "$member/src" && : >"$member/src/lib.rs"; done \
  && for program in app/src exporter/src tests/benches/cost; do mkdir -p "$program" && echo 'fn main() {}' >"$program/main.rs"; done \
  && for package in $PACKAGES; do set -- "$@" --package "$package"; done \
  && cargo build --locked --profile "$PROFILE" "$@"
@@ -36,12 +37,13 @@ RUN for member in app exporter grafana redis-route shared tests; do mkdir -p "$m
 # Then our own. They bear the times of the files that they come from, which cargo would take for older than what it has built.
 COPY shared shared
 COPY redis-route redis-route
+COPY tls tls
 COPY exporter exporter
 COPY app app
 # The exporter explains alerts, too.
 COPY prometheus/rules prometheus/rules
 COPY config config
-RUN touch app/src/*.rs exporter/src/*.rs redis-route/src/*.rs shared/src/*.rs \
+RUN touch app/src/*.rs exporter/src/*.rs redis-route/src/*.rs shared/src/*.rs tls/src/*.rs \
  && for package in $PACKAGES; do set -- "$@" --package "$package"; done \
  && cargo build --locked --profile "$PROFILE" "$@" \
  && folder=target/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE") && mkdir /out \

@@ -13,10 +13,11 @@ use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs::{self, LogError};
 use techsapo_app::providers::keys::KeySources;
 use techsapo_app::roster::Sources;
-use techsapo_app::service::{self, StartError};
+use techsapo_app::service::{self, StartError, Tls};
 use techsapo_app::store::audit::{self, AuditError};
 use techsapo_app::store::drive::{self, KeyFileError};
 use techsapo_app::telemetry::{Recorder, Telemetry, TelemetryError, TelemetrySettings};
+use techsapo_tls::ClientTls;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Its figures are what `runtime` samples.
@@ -57,7 +58,7 @@ impl Failure {
     /// Whether what the process was given is at fault.
     fn is_input(&self) -> bool {
         match self {
-            Self::Config(_) | Self::DriveKey(_) => true,
+            Self::Config(_) | Self::DriveKey(_) | Self::Start(StartError::Tls { .. }) => true,
             Self::Agreement(error) => error.is_input(),
             _ => false,
         }
@@ -99,7 +100,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let env: BTreeMap<_, _> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
-    let loaded = config::load(args.config_file(), &env)?;
+    let mut loaded = config::load(args.config_file(), &env)?;
     if args.print_config {
         return Ok(write!(std::io::stdout(), "{}", loaded.to_toml())?);
     }
@@ -108,12 +109,14 @@ fn run(args: &Args) -> Result<(), Failure> {
         return Ok(command.run(file, &mut std::io::stdout(), &mut std::io::stderr())?);
     }
     if let Some(Command::Healthcheck) = &args.command {
-        return Ok(healthcheck::run(loaded.settings.listen, &mut std::io::stdout())?);
+        return Ok(healthcheck::run(&loaded.settings, &mut std::io::stdout())?);
     }
     let vendor_keys = KeySources::of(&env);
     // Read again when it serves; what is wrong is better said now, before anything is opened.
     Sources::new(&loaded.settings, vendor_keys.clone()).read()?;
     drive::check_key(&loaded.settings.drive)?;
+    let tls = service::secure(&mut loaded.settings)?;
+    let door = service::door(&loaded.settings)?;
     if args.check {
         loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
@@ -121,20 +124,20 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(Command::Migrate) = args.command {
         // The log's file is that of an app, which may be running.
         let _log = logs::start(&LogSettings { file: None, ..loaded.settings.log.clone() })?;
-        return migrate(&loaded.settings);
+        return migrate(&loaded.settings, &tls);
     }
     let _log = logs::start(&loaded.settings.log)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    serve(loaded.settings, vendor_keys)
+    serve(loaded.settings, Tls { client: tls, door }, vendor_keys)
 }
 
-fn migrate(settings: &Settings) -> Result<(), Failure> {
-    let audit = service::audit_settings(settings).ok_or(Failure::NoAudit)?;
+fn migrate(settings: &Settings, tls: &ClientTls) -> Result<(), Failure> {
+    let audit = service::audit_settings(settings, tls)?.ok_or(Failure::NoAudit)?;
     let versions = audit::migrate(&audit)?;
     Ok(writeln!(std::io::stdout(), "The audit's tables are up to date ({versions} versions applied).")?)
 }
 
-fn serve(settings: Settings, vendor_keys: KeySources) -> Result<(), Failure> {
+fn serve(settings: Settings, tls: Tls, vendor_keys: KeySources) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let deadline = settings.shutdown.deadline;
     let stop = {
@@ -153,7 +156,7 @@ fn serve(settings: Settings, vendor_keys: KeySources) -> Result<(), Failure> {
     let listener = runtime.block_on(service::listen(settings.listen))?;
     let telemetry = start_telemetry(&settings)?;
     let recorder = telemetry.as_ref().map_or_else(Recorder::off, Telemetry::recorder);
-    let served = runtime.block_on(service::serve(settings, listener, keys, vendor_keys, recorder, stop));
+    let served = runtime.block_on(service::serve(settings, tls, listener, keys, vendor_keys, recorder, stop));
     // Whatever could still state a fact ends before the facts are sent off.
     runtime.shutdown_timeout(STRAGGLERS);
     if let Some(telemetry) = telemetry {

@@ -9,13 +9,16 @@ use std::time::Instant;
 use jiff::Timestamp;
 use techsapo_shared::event::{BudgetLimits, Event, WHOLE_PPM};
 use techsapo_shared::labels::ClosedLabel;
+use techsapo_tls::{
+    ClientFiles, ClientPolicy, ClientTls, Reloading, ServerFiles, ServerTls, TlsError, Versions,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Settings, TlsListen};
 use crate::guard::breaker::Breakers;
 use crate::guard::budget::Budget;
 use crate::guard::keys::Keys;
@@ -45,6 +48,14 @@ pub enum StartError {
         address: SocketAddr,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("{setting}: {source}")]
+    Tls {
+        /// Which setting leads to them.
+        setting: &'static str,
+        /// What is wrong.
+        source: TlsError,
     },
     /// The file of keys is wrong.
     #[error(transparent)]
@@ -84,6 +95,71 @@ pub enum StartError {
     Providers(#[from] ReloadError),
 }
 
+/// TLS in both directions.
+pub struct Tls {
+    /// Towards servers.
+    pub client: ClientTls,
+    /// Towards callers; nothing: they are served in clear.
+    pub door: Option<Reloading<ServerTls>>,
+}
+
+/// The certificates that the app knows servers by, and shows them.
+///
+/// # Errors
+/// Says what is wrong with which file.
+pub fn tls(settings: &Settings) -> Result<ClientTls, StartError> {
+    ClientTls::load(client_files(settings)).map_err(|source| StartError::Tls { setting: "tls", source })
+}
+
+fn client_files(settings: &Settings) -> ClientFiles {
+    let tls = settings.tls.clone();
+    ClientFiles { ca_file: tls.ca_file, cert_file: tls.cert_file, key_file: tls.key_file }
+}
+
+/// Lets every way to a Redis that goes by TLS use these certificates.
+///
+/// # Errors
+/// As [`tls`].
+pub fn secure(settings: &mut Settings) -> Result<ClientTls, StartError> {
+    let tls = tls(settings)?;
+    settings.redis.url = settings.redis.url.clone().secured_by(&tls);
+    settings.store.redis_url = settings.store.redis_url.take().map(|route| route.secured_by(&tls));
+    Ok(tls)
+}
+
+/// What callers are received with, if it is TLS.
+///
+/// # Errors
+/// Says which setting or file is wrong.
+pub fn door(settings: &Settings) -> Result<Option<Reloading<ServerTls>>, StartError> {
+    let wrong = |source| StartError::Tls { setting: "tls.listen", source };
+    let missing = |what: &str| wrong(TlsError::Settings(format!("it needs {what}")));
+    let tls = &settings.tls;
+    if tls.listen == TlsListen::Off {
+        return Ok(None);
+    }
+    let (Some(cert_file), Some(key_file)) = (tls.cert_file.clone(), tls.key_file.clone()) else {
+        return Err(missing("tls.cert_file and tls.key_file"));
+    };
+    let clients = match (tls.listen, tls.ca_file.clone()) {
+        (TlsListen::Mutual, Some(ca_file)) => ClientPolicy::Required(ca_file),
+        (TlsListen::Mutual, None) => return Err(missing("tls.ca_file")),
+        _ => ClientPolicy::None,
+    };
+    let files = ServerFiles {
+        cert_file,
+        key_file,
+        // Browsers and proxies of all kinds come here.
+        versions: Versions::Tls12And13,
+        clients,
+        client_names: Vec::new(),
+        protocols: vec!["h2", "http/1.1"],
+    };
+    Reloading::new("server certificate", move |reader| ServerTls::load(&files, reader))
+        .map(Some)
+        .map_err(wrong)
+}
+
 /// Reads the API keys. Without any, only this machine may ask.
 ///
 /// # Errors
@@ -111,6 +187,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Says why it cannot start. Once it serves, it does not fail.
 pub async fn serve(
     settings: Settings,
+    tls: Tls,
     listener: TcpListener,
     keys: Keys,
     vendor_keys: KeySources,
@@ -127,7 +204,7 @@ pub async fn serve(
     let redis = Redis::new(route, settings.store.timeout, recorder.clone(), &breakers);
     let answers = Answers::new(&settings.cache, redis.clone(), recorder.clone());
     let pseudonyms = pseudonyms(&settings)?;
-    let audit = start_audit(&settings, &recorder, &breakers)?;
+    let audit = start_audit(&settings, &tls.client, &recorder, &breakers)?;
     let documents = Drive::open(&settings.drive, recorder.clone(), &breakers)?;
     let audited = audit.as_ref().map(Audit::status);
     let sampler = Sampler::new(
@@ -139,8 +216,8 @@ pub async fn serve(
         redis.clone(),
         audited.clone(),
     );
-    let exporter = ExporterClient::new(&settings.exporter.url)?;
-    let alerts = Alerts::new(settings.alertmanager.url.as_deref())?;
+    let exporter = ExporterClient::new(&settings.exporter.url, &tls.client)?;
+    let alerts = Alerts::new(settings.alertmanager.url.as_deref(), &tls.client)?;
     let budget = budget(&settings, &recorder, redis.clone(), audit.as_ref());
     let health = HealthChecks::new(
         settings.redis.clone(),
@@ -213,8 +290,14 @@ pub async fn serve(
         started: Instant::now(),
     });
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
-    let server =
-        Server::new(listener, router(app), &limit_settings, connections.http.clone(), shutdown.clone());
+    let server = Server::new(
+        listener,
+        tls.door,
+        router(app),
+        &limit_settings,
+        connections.http.clone(),
+        shutdown.clone(),
+    );
     tracing::info!(instance, address, providers = asked.join(","), "Serving");
     if asked.is_empty() {
         tracing::warn!(
@@ -257,10 +340,11 @@ fn budget(settings: &Settings, recorder: &Recorder, redis: Redis, audit: Option<
 /// The audit, if there is to be one.
 fn start_audit(
     settings: &Settings,
+    tls: &ClientTls,
     recorder: &Recorder,
     breakers: &Breakers,
 ) -> Result<Option<Audit>, StartError> {
-    let Some(audit) = audit_settings(settings) else {
+    let Some(audit) = audit_settings(settings, tls)? else {
         audit::set_aside_leftovers(&settings.journal.dir, recorder)?;
         return Ok(None);
     };
@@ -268,14 +352,24 @@ fn start_audit(
 }
 
 /// Where the audit goes; nothing where there is none.
-pub fn audit_settings(settings: &Settings) -> Option<AuditSettings> {
-    Some(AuditSettings {
-        mysql_url: settings.mysql.url.clone()?,
-        ca_file: settings.mysql.ca_file.clone(),
+///
+/// # Errors
+/// `mysql.ca_file` cannot be used.
+pub fn audit_settings(settings: &Settings, tls: &ClientTls) -> Result<Option<AuditSettings>, StartError> {
+    let Some(mysql_url) = settings.mysql.url.clone() else { return Ok(None) };
+    let tls = match settings.mysql.ca_file.clone() {
+        // An authority of its own, and still the same certificate of ours.
+        Some(ca_file) => ClientTls::load(ClientFiles { ca_file: Some(ca_file), ..client_files(settings) })
+            .map_err(|source| StartError::Tls { setting: "mysql.ca_file", source })?,
+        None => tls.clone(),
+    };
+    Ok(Some(AuditSettings {
+        mysql_url,
+        tls,
         migrate: settings.mysql.migrate,
         journal_dir: settings.journal.dir.clone(),
         hold_bytes: share_of(settings.journal.max_bytes, settings.audit.journal_share),
-    })
+    }))
 }
 
 /// A share in millionths of a number of bytes.

@@ -69,6 +69,23 @@ fn a_wrong_file_of_providers_and_wrong_keys_are_told_all_at_once_and_end_with_tw
 }
 
 #[test]
+fn certificates_that_cannot_be_used_are_told_and_end_with_two() {
+    let one = ("TECHSAPO_TLS_CERT_FILE", "/nowhere/app.crt");
+    let both = [one, ("TECHSAPO_TLS_KEY_FILE", "/nowhere/app.key")];
+    for (env, told) in [
+        (&[("TECHSAPO_TLS_LISTEN", "server")][..], "tls.cert_file and tls.key_file"),
+        (&[one], "are given together"),
+        (&both, "/nowhere/app.crt cannot be read"),
+        (&[("TECHSAPO_TLS_CA_FILE", "/proc/self/environ")], "holds no certificate"),
+        (&[("TECHSAPO_TLS_LISTEN", "yes")], "off, server or mutual"),
+    ] {
+        let output = run(env, &["--check"]);
+        let text = said(&output);
+        assert!(output.status.code() == Some(2) && text.contains(told), "{env:?}: {text}");
+    }
+}
+
+#[test]
 fn a_named_file_that_is_not_there_is_an_error_and_a_default_one_is_not() {
     let output = run(&[], &["--check", "--config", "nowhere.toml"]);
     assert_eq!(output.status.code(), Some(2));

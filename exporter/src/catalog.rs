@@ -111,6 +111,8 @@ pub enum Domain {
     ErrorType,
     /// Open: app instances.
     AppInstance,
+    /// Which of the exporter's certificates; on its own metrics alone.
+    Certificate,
     /// Keys of streams; on the exporter's own metrics alone.
     Stream,
     /// Addresses of apps; on the exporter's own metrics alone.
@@ -123,6 +125,9 @@ pub enum Domain {
 pub const EVENT_REJECTS: [&str; 5] = ["syntax", "unknown_type", "schema", "out_of_bounds", "overflow"];
 /// Why a batch was refused, as it stands in `techsapo_telemetry_rejected_batches_total{reason}`.
 pub const BATCH_REJECTS: [&str; 4] = ["version", "missing_field", "malformed_field", "nonsense"];
+/// The exporter's certificates, as they stand in `techsapo_exporter_tls_reload_successful{certificate}`: the one that its
+/// pages are served with, and the one that it shows to Redis, MySQL and apps.
+pub const CERTIFICATES: [&str; 2] = ["server", "client"];
 /// What the value of an open label becomes when its family is full.
 pub const OTHER: &str = "other";
 
@@ -173,6 +178,7 @@ impl Domain {
             Self::EventType => own(Event::TYPES),
             Self::EventReject => own(&EVENT_REJECTS),
             Self::BatchReject => own(&BATCH_REJECTS),
+            Self::Certificate => own(&CERTIFICATES),
             Self::Family => FAMILIES.iter().map(|family| family.name.to_owned()).collect(),
             Self::StatusCode => (0..=599).map(|code: u16| code.to_string()).collect(),
             Self::Model | Self::Route | Self::ClientIp | Self::ErrorType | Self::AppInstance => Vec::new(),
@@ -576,6 +582,15 @@ families! {
     Scrapes = counter("techsapo_exporter_scrapes_total", Exporter)
         .from("the exporter")
         .help("Pages served.");
+    TlsHandshakeFailures = counter("techsapo_exporter_tls_handshake_failures_total", Exporter)
+        .from("the exporter")
+        .help("Clients that were refused, or gave up, before they could ask anything: see --web.config.file.");
+    TlsReloadSuccessful = gauge("techsapo_exporter_tls_reload_successful", Exporter)
+        .labels(&[("certificate", D::Certificate)]).from("the exporter")
+        .help("1 if the files of the certificate, as they are now, are in force; 0 if they cannot be used, and what was read before is.");
+    TlsNotAfter = gauge("techsapo_exporter_tls_certificate_not_after_timestamp_seconds", Exporter)
+        .labels(&[("certificate", D::Certificate)]).from("the exporter")
+        .help("When the certificate that is in force runs out, in Unix time.");
 }
 
 impl Section {

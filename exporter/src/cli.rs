@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use techsapo_redis_route::Route;
 use techsapo_shared::wire::DEFAULT_STREAM;
+use techsapo_tls::{ClientFiles, ClientTls};
 
 use crate::checkpoint::mysql::MAX_NAME;
 use crate::state::DEFAULT_SERIES_LIMIT;
@@ -26,6 +27,9 @@ Examples:
   techsapo-exporter --app.url http://127.0.0.1:4000 --app.url http://127.0.0.1:4001
   techsapo-exporter --app.url http://app.internal:4000 --app.key-file /etc/techsapo/monitor.key
       an app on another host, which opens its status to a key alone
+  techsapo-exporter --web.config.file web.yml --redis.url rediss://redis.internal:6379 --tls.ca-file ca.crt \
+      --tls.cert-file exporter.crt --tls.key-file exporter.key
+      TLS on both sides: Prometheus is let in as web.yml says, Redis is known by ca.crt (docs/tls.md)
   TECHSAPO_EXPORTER_CHECKPOINT_URL=mysql://exporter:password@mysql.internal:3306/techsapo techsapo-exporter
       the state in a database, for a holder and its standbys on several hosts
   techsapo-exporter --checkpoint.dir /var/lib/techsapo-exporter --check
@@ -70,6 +74,10 @@ pub struct Cli {
     #[command(flatten)]
     pub redis: RedisArgs,
 
+    /// Whom it trusts, and who it is.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
     /// Folder of the durable state. Exporters of one host that share it are one holder and its standbys.
     #[arg(
         long = "checkpoint.dir",
@@ -81,7 +89,7 @@ pub struct Cli {
 
     /// MySQL or MariaDB database that holds the durable state instead of a folder: mysql://user:password@host:port/db.
     /// Exporters that share it are one holder and its standbys, on as many hosts as wanted. A password is better given
-    /// by the environment variable than on the command line. Connections are not encrypted: use a private network.
+    /// by the environment variable than on the command line. ?require_ssl=true behind it demands TLS.
     #[arg(
         long = "checkpoint.url",
         env = "TECHSAPO_EXPORTER_CHECKPOINT_URL",
@@ -171,12 +179,62 @@ pub struct ListenArgs {
         default_value = "127.0.0.1:10040"
     )]
     pub address: SocketAddr,
+
+    /// File that says how the pages are served: TLS, clients' certificates, passwords, headers; in the format of
+    /// Prometheus' exporter-toolkit, with TLS 1.3 as its default (docs/tls.md). Changes of it, and of certificates that it
+    /// names, are taken over while the exporter runs.
+    #[arg(long = "web.config.file", env = "TECHSAPO_EXPORTER_WEB_CONFIG_FILE", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
+}
+
+/// Whom the exporter trusts, and who it says it is, towards Redis, the state's database and apps. The files are read anew
+/// when they change.
+#[derive(Debug, Args)]
+pub struct TlsArgs {
+    /// Certificates (PEM) of the authorities that servers are known by: Redis (rediss://), the state's database
+    /// (?require_ssl=true) and apps (https://). Without it, the well-known ones.
+    #[arg(long = "tls.ca-file", env = "TECHSAPO_EXPORTER_TLS_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Certificate (PEM, with those between it and the authority) that the exporter shows them.
+    #[arg(
+        long = "tls.cert-file",
+        env = "TECHSAPO_EXPORTER_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "key_file"
+    )]
+    pub cert_file: Option<PathBuf>,
+
+    /// Key of that certificate (PEM).
+    #[arg(
+        long = "tls.key-file",
+        env = "TECHSAPO_EXPORTER_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "cert_file"
+    )]
+    pub key_file: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Says what is wrong with which of them.
+    pub fn load(&self) -> Result<ClientTls, String> {
+        let files = ClientFiles {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        };
+        ClientTls::load(files)
+            .map_err(|error| format!("--tls.ca-file, --tls.cert-file, --tls.key-file: {error}"))
+    }
 }
 
 /// Where the streams are.
 #[derive(Debug, Args)]
 pub struct RedisArgs {
-    /// Redis that holds the streams: a server (redis://[user:password@]host:port[/db]), a cluster
+    /// Redis that holds the streams; rediss instead of redis is TLS. A server (redis://[user:password@]host:port[/db]), a cluster
     /// (redis+cluster://[user:password@]host:port,host:port,…; every stream's key then has a hash tag) or the master
     /// that sentinels name (redis+sentinel://[user:password@]host:port,host:port,…/master-name[/db]; the sentinels' own
     /// password behind it: ?sentinel_password=…). A password is better given by the environment variable than on the
@@ -279,8 +337,8 @@ fn checkpoint_name(text: &str) -> Result<String, String> {
 fn app_url(text: &str) -> Result<String, String> {
     match reqwest::Url::parse(text) {
         _ if text == "none" => Ok(text.to_owned()),
-        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.to_owned()),
-        _ => Err("an address such as http://127.0.0.1:4000, or none".to_owned()),
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(text.to_owned()),
+        _ => Err("an address such as http://127.0.0.1:4000 or https://app.internal:4000, or none".to_owned()),
     }
 }
 

@@ -1,24 +1,24 @@
-//! The exporter's five pages over plain hyper: `/metrics`, `/live` (the key figures as JSON), `/`, `/-/healthy`,
-//! `/-/ready`.
+//! The exporter's five pages: `/metrics`, `/live` (the key figures as JSON), `/`, `/-/healthy`, `/-/ready`.
+//!
+//! Where the web configuration names users, all but the last two want a password: those say nothing, and are asked by
+//! programs that have none.
 
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY,
+    WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tracing::{debug, error, warn};
+use techsapo_tls::ClientTls;
+use tracing::error;
 
 use crate::checkpoint;
 use crate::live::live;
@@ -26,14 +26,7 @@ use crate::own::Own;
 use crate::pipeline::{Served, Serving};
 use crate::render::{self, View, render};
 use crate::samplers::Latest;
-
-/// A request's head must arrive within this time, counted from the end of the one before: long enough for Prometheus
-/// to keep its connection between scrapes.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-/// Connections served at once; Prometheus needs one.
-const MAX_CONNECTIONS: usize = 64;
-/// How long connections may finish their response when the process stops.
-const DRAIN: Duration = Duration::from_secs(3);
+use crate::web::Web;
 
 /// What the pages are made from.
 pub struct Pages {
@@ -45,6 +38,10 @@ pub struct Pages {
     pub own: Arc<Own>,
     /// Path of the metrics page.
     pub telemetry_path: String,
+    /// How they are served.
+    pub web: Web,
+    /// The certificates that the exporter itself shows to servers.
+    pub tls: ClientTls,
 }
 
 impl Pages {
@@ -68,6 +65,8 @@ type Page = Response<Full<Bytes>>;
 
 /// Path of the key figures.
 const LIVE: &str = "/live";
+/// Pages that want no password.
+const OPEN: [&str; 2] = ["/-/healthy", "/-/ready"];
 
 /// A page that is made from the state.
 #[derive(Clone, Copy)]
@@ -78,56 +77,32 @@ enum Figures {
     Live,
 }
 
-/// Serves until `stop` ends, then lets open responses finish.
-pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: impl Future<Output = ()>) {
-    let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    tokio::pin!(stop);
-    loop {
-        // A place first: while all are taken, callers wait in the kernel's queue.
-        let accept = async { (room.clone().acquire_owned().await, listener.accept().await) };
-        let (place, accepted) = tokio::select! {
-            accepted = accept => accepted,
-            () = &mut stop => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Out of file descriptors, most likely: taking the next one at once would fail as well.
-                warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let pages = pages.clone();
-        let service = service_fn(move |request| answer(pages.clone(), request));
-        let mut server = http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%peer, %error, "a connection ended early");
-            }
-            drop(place);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        warn!("some connections did not finish in time");
-    }
+/// Answers a request, if it is let in.
+pub(crate) async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, Infallible> {
+    let settings = pages.web.settings();
+    let is_open = OPEN.contains(&request.uri().path());
+    let mut page = if is_open || settings.admits(request.headers().get(AUTHORIZATION)).await {
+        page(&pages, &request).await
+    } else {
+        let mut page = text(StatusCode::UNAUTHORIZED, "a user and a password are wanted here\n");
+        page.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+        page
+    };
+    settings.add_headers(page.headers_mut());
+    Ok(page)
 }
 
-async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, Infallible> {
+async fn page(pages: &Arc<Pages>, request: &Request<Incoming>) -> Page {
     let path = request.uri().path();
     let known = [&pages.telemetry_path, LIVE, "/", "/-/healthy", "/-/ready"].contains(&path);
     if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut page = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
-        page.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        return Ok(page);
+        page.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return page;
     }
-    Ok(match path {
+    match path {
         _ if path == pages.telemetry_path => {
-            from_state(pages.clone(), Figures::Metrics { gzip: accepts_gzip(&request) }).await
+            from_state(pages.clone(), Figures::Metrics { gzip: accepts_gzip(request) }).await
         }
         LIVE => from_state(pages.clone(), Figures::Live).await,
         "/" => landing(&pages.telemetry_path),
@@ -140,7 +115,7 @@ async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Page, I
             StatusCode::NOT_FOUND,
             &format!("nothing here; the metrics are at {}\n", pages.telemetry_path),
         ),
-    })
+    }
 }
 
 /// Decoding and writing a large state takes milliseconds: not on a thread that others wait for.
@@ -157,6 +132,7 @@ async fn from_state(pages: Arc<Pages>, figures: Figures) -> Page {
 fn write_figures(pages: &Pages, figures: Figures) -> Page {
     if matches!(figures, Figures::Metrics { .. }) {
         pages.own.scrapes.inc();
+        pages.own.certificates(pages.web.certificate(), &pages.tls);
     }
     let serving = pages.serving();
     let state = match serving.checkpoint.as_ref().map(|bytes| checkpoint::decode(bytes)).transpose() {
@@ -215,8 +191,7 @@ fn accepts_gzip(request: &Request<Incoming>) -> bool {
 fn text(status: StatusCode, message: &str) -> Page {
     let mut page = Response::new(Full::from(message.to_owned()));
     *page.status_mut() = status;
-    page.headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     page
 }
 
@@ -229,7 +204,6 @@ fn landing(telemetry_path: &str) -> Page {
         version = env!("CARGO_PKG_VERSION"),
     );
     let mut page = Response::new(Full::from(html));
-    page.headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/html; charset=utf-8"));
+    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     page
 }

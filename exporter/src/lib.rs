@@ -24,4 +24,5 @@ pub mod state;
 pub mod tools;
 pub mod turn;
 pub mod url_file;
+pub mod web;
 pub mod window;

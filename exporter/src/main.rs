@@ -11,13 +11,15 @@ use techsapo_exporter::checkpoint::Store;
 use techsapo_exporter::checkpoint::folder::Folder;
 use techsapo_exporter::checkpoint::mysql::Mysql;
 use techsapo_exporter::cli::{Cli, LogFormat};
-use techsapo_exporter::http::{self, Pages};
+use techsapo_exporter::http::Pages;
 use techsapo_exporter::own::Own;
 use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
 use techsapo_exporter::samplers::status::{Asker, Poller};
 use techsapo_exporter::samplers::{self, Latest};
 use techsapo_exporter::tools;
+use techsapo_exporter::web::{Web, connections};
 use techsapo_redis_route::Route;
+use techsapo_tls::ClientTls;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -35,20 +37,37 @@ fn main() -> ExitCode {
         return tools::check(&cli);
     }
     start_log(&cli);
-    let addresses = cli.redis.route().and_then(|redis| Ok((redis, cli.database()?)));
-    let (redis, database) = match addresses {
-        Ok(addresses) => addresses,
+    let around = match Around::of(&cli) {
+        Ok(around) => around,
         Err(message) => {
             error!("{message}");
             return ExitCode::from(2);
         }
     };
-    match run(cli, redis, database) {
+    match run(cli, around) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the flags lead to, where clap itself could not look whether they can be used.
+struct Around {
+    tls: ClientTls,
+    redis: Route,
+    database: Option<mysql_async::Opts>,
+    web: Web,
+}
+
+impl Around {
+    fn of(cli: &Cli) -> Result<Self, String> {
+        let tls = cli.tls.load()?;
+        let redis = cli.redis.route()?.secured_by(&tls);
+        let web = Web::open(cli.listen.web_config.as_deref());
+        let web = web.map_err(|error| format!("--web.config.file: {error}"))?;
+        Ok(Self { tls, redis, database: cli.database()?, web })
     }
 }
 
@@ -62,9 +81,10 @@ fn start_log(cli: &Cli) {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Result<(), String> {
+async fn run(cli: Cli, around: Around) -> Result<(), String> {
+    let Around { tls, redis, database, web } = around;
     let store: Box<dyn Store> = match database {
-        Some(database) => Box::new(Mysql::new(database, &cli.checkpoint_name)),
+        Some(database) => Box::new(Mysql::new(database, &cli.checkpoint_name).secured_by(&tls)),
         None => Box::new(Folder::open(&cli.checkpoint_dir).map_err(|error| {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
@@ -80,7 +100,7 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
 
     own.announce(&cli.redis.streams);
     samplers::spawn_host(latest.clone(), redis.clone()).map_err(|error| error.to_string())?;
-    let asker = Asker::new(cli.app_key_file);
+    let asker = Asker::new(cli.app_key_file, &tls);
     let asker = asker.map_err(|error| format!("cannot make a client for the apps: {error}"))?;
     let poller = Poller::new(latest.clone(), own.clone(), asker);
     for url in cli.app_urls.iter().filter(|&url| url != "none") {
@@ -99,12 +119,13 @@ async fn run(cli: Cli, redis: Route, database: Option<mysql_async::Opts>) -> Res
     info!(
         exporter = cli.exporter_id,
         version = env!("CARGO_PKG_VERSION"),
-        "serving http://{}{}",
+        "serving {}://{}{}",
+        if web.is_encrypted() { "https" } else { "http" },
         cli.listen.address,
         cli.telemetry_path
     );
-    let pages = Arc::new(Pages { served, latest, own, telemetry_path: cli.telemetry_path });
-    http::serve(listener, pages, async {
+    let pages = Arc::new(Pages { served, latest, own, telemetry_path: cli.telemetry_path, web, tls });
+    connections::serve(listener, pages, async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         info!("stopping: writing a last checkpoint");
     })

@@ -8,7 +8,10 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
 
-use crate::catalog::FamilyId;
+use techsapo_tls::ClientTls;
+
+use crate::catalog::{CERTIFICATES, FamilyId};
+use crate::web::Certificate;
 
 /// One series of the exporter's own.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +51,10 @@ pub struct Own {
     pub series: Gauge,
     /// Pages served.
     pub scrapes: IntCounter,
+    /// TLS handshakes that failed.
+    pub tls_handshake_failures: IntCounter,
+    tls_reload_successful: GaugeVec,
+    tls_not_after: GaugeVec,
     checkpoint_age: Gauge,
     durable_at_ms: AtomicU64,
     not_ready: Mutex<String>,
@@ -103,6 +110,9 @@ impl Own {
             app_up: gauges(FamilyId::AppUp)?,
             series: gauge(FamilyId::Series)?,
             scrapes: counter(FamilyId::Scrapes)?,
+            tls_handshake_failures: counter(FamilyId::TlsHandshakeFailures)?,
+            tls_reload_successful: gauges(FamilyId::TlsReloadSuccessful)?,
+            tls_not_after: gauges(FamilyId::TlsNotAfter)?,
             durable_at_ms: AtomicU64::new(0),
             not_ready: Mutex::new("starting".to_owned()),
             registry,
@@ -127,6 +137,23 @@ impl Own {
         self.series.set(0.0);
         self.durable_at_ms.store(0, Ordering::Relaxed);
         self.checkpoint_age.set(0.0);
+    }
+
+    /// Notes how the certificates are doing: that of the pages, and that of the exporter as a client.
+    pub fn certificates(&self, shown: Option<Certificate>, client: &ClientTls) {
+        if let Some(Certificate { in_force, not_after }) = shown {
+            self.certificate(CERTIFICATES[0], in_force.is_ok(), Some(not_after));
+        }
+        if client.is_from_files() {
+            self.certificate(CERTIFICATES[1], client.check().is_ok(), client.not_after());
+        }
+    }
+
+    fn certificate(&self, which: &str, in_force: bool, not_after: Option<i64>) {
+        self.tls_reload_successful.with_label_values(&[which]).set(f64::from(u8::from(in_force)));
+        if let Some(not_after) = not_after {
+            self.tls_not_after.with_label_values(&[which]).set(not_after as f64);
+        }
     }
 
     /// Notes that everything that was read is durable at this moment.

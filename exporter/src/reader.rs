@@ -158,7 +158,7 @@ impl Reader {
 pub(crate) fn connect(route: &Route, key: &str) -> Result<Connection, ConnectionError> {
     let timeouts = Timeouts { connect: TIMEOUT, read: BLOCK + TIMEOUT, write: TIMEOUT };
     let client = route.client_for(key, TIMEOUT).map_err(ConnectionError::Route)?;
-    Connection::open(client.get_connection_info(), timeouts)
+    Connection::open(client.get_connection_info(), route.tls(), timeouts)
 }
 
 /// Asks for up to `count` entries behind `position`; waits for one if there is none and `block` is set.

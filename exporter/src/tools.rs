@@ -9,6 +9,7 @@ pub mod explain;
 pub mod healthcheck;
 mod human;
 mod nearest;
+mod own_pages;
 mod paint;
 mod printable;
 pub mod tail;

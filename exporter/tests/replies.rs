@@ -222,7 +222,7 @@ fn read_command(stream: &mut TcpStream, asked: &mut Vec<u8>) {
 
 fn open(client: &redis::Client) -> Result<Connection, ConnectionError> {
     let timeouts = Timeouts { connect: PATIENCE, read: PATIENCE, write: PATIENCE };
-    Connection::open(client.get_connection_info(), timeouts)
+    Connection::open(client.get_connection_info(), None, timeouts)
 }
 
 fn refusal(result: Result<impl Sized, ConnectionError>) -> String {
@@ -268,7 +268,7 @@ fn silence_is_waited_for_no_longer_than_agreed() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = redis::Client::open(format!("redis://{}", silent.local_addr().unwrap())).unwrap();
     let timeouts = Timeouts { connect: PATIENCE, read: Duration::from_millis(50), write: PATIENCE };
-    let mut connection = Connection::open(client.get_connection_info(), timeouts).unwrap();
+    let mut connection = Connection::open(client.get_connection_info(), None, timeouts).unwrap();
     assert_eq!(refusal(connection.ask("XREAD", &[b"XREAD"])), "no reply to XREAD: timed out");
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use redis::{Client, ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value};
 
 use crate::nodes::{Manner, Node, Nodes, list};
-use crate::{Patience, about};
+use crate::{Search, about};
 
 /// A cluster's nodes.
 pub(crate) struct Cluster {
@@ -36,7 +36,7 @@ impl Cluster {
     }
 
     /// A client of the node that serves the slot of `key` by its own word.
-    pub(crate) fn client_for(&self, key: &str, patience: Patience) -> RedisResult<Client> {
+    pub(crate) fn client_for(&self, key: &str, search: Search<'_>) -> RedisResult<Client> {
         let mut to_ask = VecDeque::from(self.known.to_ask());
         let mut asked = HashSet::new();
         let mut error = nobody();
@@ -44,7 +44,7 @@ impl Cluster {
             if !asked.insert(node.clone()) {
                 continue;
             }
-            let (id, slot, ranges) = match self.ask(&node, key, patience) {
+            let (id, slot, ranges) = match self.ask(&node, key, search) {
                 Ok(answer) => answer,
                 Err(why) => {
                     self.known.failed(&node);
@@ -55,7 +55,7 @@ impl Cluster {
             self.known.answered(&node);
             let serving = ranges.iter().find(|range| (range.first..=range.last).contains(&slot));
             match serving.map(|range| (range, &range.master)) {
-                Some((range, _)) if range.id == id => return self.manner.client(&node),
+                Some((range, _)) if range.id == id => return self.manner.client(&node, search.tls),
                 Some((_, Some(master))) if !asked.contains(master) => {
                     error = unserved(&node, format!("slot {slot} is at {master}, which says it is not"));
                     to_ask.push_front(master.clone());
@@ -70,14 +70,15 @@ impl Cluster {
     }
 
     /// A client of each node that serves slots.
-    pub(crate) fn masters(&self, patience: Patience) -> RedisResult<Vec<Client>> {
+    pub(crate) fn masters(&self, search: Search<'_>) -> RedisResult<Vec<Client>> {
         let mut error = nobody();
         for node in self.known.to_ask() {
             // The key does not matter.
-            match self.ask(&node, "", patience) {
+            match self.ask(&node, "", search) {
                 Ok((_, _, ranges)) => {
                     self.known.answered(&node);
-                    return masters(&ranges).iter().map(|master| self.manner.client(master)).collect();
+                    let client = |master| self.manner.client(master, search.tls);
+                    return masters(&ranges).iter().map(client).collect();
                 }
                 Err(why) => {
                     self.known.failed(&node);
@@ -89,8 +90,8 @@ impl Cluster {
     }
 
     /// Asks one node for its id, the slot of `key`, and who serves which slots.
-    fn ask(&self, node: &Node, key: &str, patience: Patience) -> RedisResult<(String, u16, Vec<Range>)> {
-        let mut connection = patience.ask(&self.manner.client(node)?)?;
+    fn ask(&self, node: &Node, key: &str, search: Search<'_>) -> RedisResult<(String, u16, Vec<Range>)> {
+        let mut connection = search.ask(&self.manner.client(node, search.tls)?)?;
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("MYID");
         questions.cmd("CLUSTER").arg("KEYSLOT").arg(key);

@@ -9,6 +9,7 @@
 //! * Whoever gets an error of any kind (`MOVED`, `ASK`, `READONLY`, `CLUSTERDOWN` …) drops the connection and comes
 //!   again. Nobody follows a redirection.
 //! * Looking for the server and connecting take no longer together than the caller allows.
+//! * Where the URL asks for TLS, every server is spoken to that way, with the certificates that are in force at that moment.
 //! * No password is in an error, a log line or a `Debug`.
 
 mod cluster;
@@ -21,14 +22,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection, ErrorKind, RedisError, RedisResult};
+use redis::{Client, Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult};
+use techsapo_tls::ClientTls;
 
 pub use self::url::UrlError;
 use self::{cluster::Cluster, sentinel::Sentinels};
 
 /// What the addresses look like, for messages that follow "expected".
 pub const EXPECTED: &str = "redis://[user:password@]host:port[/db], redis+cluster://[user:password@]host:port,host:port,… \
-                            or redis+sentinel://[user:password@]host:port,host:port,…/master-name[/db]";
+                            or redis+sentinel://[user:password@]host:port,host:port,…/master-name[/db]; rediss instead of \
+                            redis for TLS";
 
 /// The way to a Redis, whatever it is made of. Cheap to clone.
 #[derive(Clone)]
@@ -36,11 +39,12 @@ pub struct Route {
     /// As it was written; never shown, for it may hold a password.
     written: Arc<str>,
     kind: Arc<Kind>,
+    tls: Option<ClientTls>,
 }
 
 enum Kind {
     /// One server.
-    Server(Client),
+    Server(Box<ConnectionInfo>),
     Cluster(Cluster),
     Sentinels(Sentinels),
 }
@@ -60,11 +64,22 @@ impl FromStr for Route {
 
     /// Reads an address; see [`EXPECTED`]. Asks nobody.
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        Ok(Self { kind: Arc::new(url::parse(text)?), written: text.into() })
+        Ok(Self { kind: Arc::new(url::parse(text)?), written: text.into(), tls: None })
     }
 }
 
 impl Route {
+    /// The same way with these certificates, if it is one by TLS. (Without them, the well-known authorities are trusted.)
+    #[must_use]
+    pub fn secured_by(self, tls: &ClientTls) -> Self {
+        Self { tls: Some(tls.clone()), ..self }
+    }
+
+    /// The certificates of [`Route::secured_by`].
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
+    }
+
     /// Whether these streams, with the keys around them, can be used here.
     ///
     /// # Errors
@@ -80,9 +95,9 @@ impl Route {
     /// No server is known, can be reached or says that it is the one.
     pub fn client_for(&self, key: &str, timeout: Duration) -> RedisResult<Client> {
         match &*self.kind {
-            Kind::Server(client) => Ok(client.clone()),
-            Kind::Cluster(cluster) => cluster.client_for(key, Patience::of(timeout)),
-            Kind::Sentinels(sentinels) => sentinels.client(Patience::of(timeout)),
+            Kind::Server(server) => nodes::open(server.as_ref().clone(), self.tls()),
+            Kind::Cluster(cluster) => cluster.client_for(key, self.search(timeout)),
+            Kind::Sentinels(sentinels) => sentinels.client(self.search(timeout)),
         }
     }
 
@@ -92,9 +107,9 @@ impl Route {
     /// # Errors
     /// As [`Route::client_for`]; or the server cannot be connected to.
     pub fn connect(&self, key: &str, timeout: Duration) -> RedisResult<Connection> {
-        let patience = Patience::of(timeout);
+        let search = self.search(timeout);
         let client = self.client_for(key, timeout)?;
-        connect(&client, patience.left()?, timeout)
+        connect(&client, search.left()?, timeout)
     }
 
     /// A client of each master: of the one server, or of all that a cluster's slots are spread over.
@@ -103,10 +118,14 @@ impl Route {
     /// As [`Route::client_for`].
     pub fn masters(&self, timeout: Duration) -> RedisResult<Vec<Client>> {
         match &*self.kind {
-            Kind::Server(client) => Ok(vec![client.clone()]),
-            Kind::Cluster(cluster) => cluster.masters(Patience::of(timeout)),
-            Kind::Sentinels(sentinels) => Ok(vec![sentinels.client(Patience::of(timeout))?]),
+            Kind::Server(_) => Ok(vec![self.client_for("", timeout)?]),
+            Kind::Cluster(cluster) => cluster.masters(self.search(timeout)),
+            Kind::Sentinels(sentinels) => Ok(vec![sentinels.client(self.search(timeout))?]),
         }
+    }
+
+    fn search(&self, timeout: Duration) -> Search<'_> {
+        Search { until: Instant::now() + timeout, each: timeout / 4, tls: self.tls() }
     }
 }
 
@@ -123,7 +142,7 @@ impl Eq for Route {}
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
-            Kind::Server(client) => client.get_connection_info().addr().fmt(f),
+            Kind::Server(server) => server.addr().fmt(f),
             Kind::Cluster(cluster) => cluster.fmt(f),
             Kind::Sentinels(sentinels) => sentinels.fmt(f),
         }
@@ -141,19 +160,16 @@ fn has_hash_tag(key: &str) -> bool {
     key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty())
 }
 
-/// How long a search may take, and one server's answer within it.
+/// A search for a server: how long it may take, and by which certificates it goes.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct Search<'a> {
     until: Instant,
-    /// A part of the whole, so that one server that hangs does not use it up.
+    /// One server's part of the whole, so that one that hangs does not use it up.
     each: Duration,
+    tls: Option<&'a ClientTls>,
 }
 
-impl Patience {
-    fn of(timeout: Duration) -> Self {
-        Self { until: Instant::now() + timeout, each: timeout / 4 }
-    }
-
+impl Search<'_> {
     /// What is left of the whole.
     fn left(self) -> RedisResult<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisResult};
+use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisResult, TlsCertificates};
+use techsapo_tls::ClientTls;
 
 /// A server's address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,7 +44,7 @@ impl Manner {
     }
 
     /// A client of `node`.
-    pub(crate) fn client(&self, node: &Node) -> RedisResult<Client> {
+    pub(crate) fn client(&self, node: &Node, tls: Option<&ClientTls>) -> RedisResult<Client> {
         let Node { host, port } = node.clone();
         let addr = match self.0.addr().clone() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -51,8 +52,21 @@ impl Manner {
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        Client::open(self.0.clone().set_addr(addr).into_connection_info()?)
+        open(self.0.clone().set_addr(addr), tls)
     }
+}
+
+/// A client of the server at this address; if it is one by TLS, with the certificates that are in force now.
+pub(crate) fn open(server: ConnectionInfo, tls: Option<&ClientTls>) -> RedisResult<Client> {
+    if !matches!(server.addr(), ConnectionAddr::TcpTls { .. }) {
+        return Client::open(server);
+    }
+    // The driver asks for the process's choice of cryptography.
+    techsapo_tls::provider();
+    let pem = tls.map(ClientTls::pem).unwrap_or_default();
+    let identity = pem.identity.clone();
+    let client_tls = identity.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+    Client::build_with_tls(server, TlsCertificates { client_tls, root_cert: pem.ca.clone() })
 }
 
 /// Known servers. The one that answered last is asked first, those that did not answer are asked last.
@@ -95,6 +109,8 @@ pub(crate) fn list(nodes: &[Node]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use redis::IntoConnectionInfo as _;
+
     use super::*;
 
     #[test]
@@ -113,7 +129,7 @@ mod tests {
         let info = "redis://user:secret@[::1]:7000/3".into_connection_info().unwrap();
         let (manner, node) = Manner::of(info).unwrap();
         assert_eq!(node.to_string(), "[::1]:7000");
-        let client = manner.client(&Node { host: "b".to_owned(), port: 7001 }).unwrap();
+        let client = manner.client(&Node { host: "b".to_owned(), port: 7001 }, None).unwrap();
         let info = client.get_connection_info();
         assert_eq!(info.addr().to_string(), "b:7001");
         let settings = info.redis_settings();

@@ -8,7 +8,7 @@ use std::fmt;
 use redis::{Client, ErrorKind, RedisResult, Value};
 
 use crate::nodes::{Manner, Node, Nodes, list};
-use crate::{Patience, about};
+use crate::{Search, about};
 
 /// The sentinels of one master.
 pub(crate) struct Sentinels {
@@ -33,10 +33,10 @@ impl Sentinels {
     }
 
     /// A client of the present master.
-    pub(crate) fn client(&self, patience: Patience) -> RedisResult<Client> {
+    pub(crate) fn client(&self, search: Search<'_>) -> RedisResult<Client> {
         let mut error = (ErrorKind::EmptySentinelList, "there is no sentinel to ask").into();
         for sentinel in self.order.to_ask() {
-            match self.ask(&sentinel, patience) {
+            match self.ask(&sentinel, search) {
                 Ok(client) => {
                     self.order.answered(&sentinel);
                     return Ok(client);
@@ -57,8 +57,8 @@ impl Sentinels {
         [&self.to_master, &self.to_sentinel]
     }
 
-    fn ask(&self, sentinel: &Node, patience: Patience) -> RedisResult<Client> {
-        let mut connection = patience.ask(&self.to_sentinel.client(sentinel)?)?;
+    fn ask(&self, sentinel: &Node, search: Search<'_>) -> RedisResult<Client> {
+        let mut connection = search.ask(&self.to_sentinel.client(sentinel, search.tls)?)?;
         let mut question = redis::cmd("SENTINEL");
         let address: Option<(String, u16)> =
             question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name).query(&mut connection)?;
@@ -67,7 +67,7 @@ impl Sentinels {
             return Err((kind, "it knows no master of that name", self.master_name.clone()).into());
         };
         let master = Node { host, port };
-        let client = self.to_master.client(&master)?;
+        let client = self.to_master.client(&master, search.tls)?;
         let unconfirmed = |why| {
             about(
                 ErrorKind::Client,
@@ -76,7 +76,7 @@ impl Sentinels {
                 why,
             )
         };
-        let mut connection = patience.ask(&client).map_err(|error| unconfirmed(error.to_string()))?;
+        let mut connection = search.ask(&client).map_err(|error| unconfirmed(error.to_string()))?;
         let role: Vec<Value> =
             redis::cmd("ROLE").query(&mut connection).map_err(|error| unconfirmed(error.to_string()))?;
         match role.first() {

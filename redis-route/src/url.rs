@@ -3,7 +3,7 @@
 //! Each host is read by the `redis` crate's own parser, as an address of one server with the same user and password;
 //! only what stands between and behind the hosts is read here. No error repeats any of it, for there may be a password.
 
-use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, RedisError};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError};
 
 use crate::cluster::Cluster;
 use crate::nodes::{Manner, Node};
@@ -44,7 +44,13 @@ pub(crate) fn parse(text: &str) -> Result<Kind, UrlError> {
         "rediss+cluster" => parse_cluster("rediss", rest).map(Kind::Cluster),
         "redis+sentinel" => parse_sentinels("redis", rest).map(Kind::Sentinels),
         "rediss+sentinel" => parse_sentinels("rediss", rest).map(Kind::Sentinels),
-        _ if redis::parse_redis_url(text).is_some() => Ok(Kind::Server(Client::open(text)?)),
+        _ if redis::parse_redis_url(text).is_some() => {
+            let server = text.into_connection_info()?;
+            if let ConnectionAddr::TcpTls { insecure: true, .. } = server.addr() {
+                return Err(UrlError::because("what is insecure protects nobody: leave #insecure out"));
+            }
+            Ok(Kind::Server(Box::new(server)))
+        }
         _ => Err(UrlError::because("it begins with something else")),
     }
 }
@@ -141,6 +147,8 @@ fn sentinel_credentials(query: Option<&str>) -> Result<Option<String>, UrlError>
 
 #[cfg(test)]
 mod tests {
+    use redis::Client;
+
     use super::*;
     use crate::Route;
 
@@ -156,6 +164,8 @@ mod tests {
             led_to("redis+sentinel://u:secret@a:1,b,[::1]/main/2?sentinel_password=s%40cret"),
             "main of the sentinels a:1, b:26379, [::1]:26379"
         );
+        assert_eq!(led_to("rediss://u:secret@redis.internal:6380/1"), "redis.internal:6380");
+        assert_eq!(led_to("rediss+cluster://u:secret@a:1,b"), "cluster of a:1, b:6379");
         let debug = format!("{:?}", "redis+cluster://u:secret@a:1".parse::<Route>().unwrap());
         assert_eq!(debug, "Route(cluster of a:1)");
     }
@@ -165,7 +175,7 @@ mod tests {
         let url = "redis+sentinel://user:sec%40ret@a:1/main/2?sentinel_username=s&sentinel_password=p%2Fw";
         let Ok(Kind::Sentinels(sentinels)) = parse(url) else { panic!("{url}") };
         let node = Node { host: "a".to_owned(), port: 1 };
-        let [master, sentinel] = sentinels.manners().map(|manner| manner.client(&node).unwrap());
+        let [master, sentinel] = sentinels.manners().map(|manner| manner.client(&node, None).unwrap());
         let shown = |client: &Client| {
             let settings = client.get_connection_info().redis_settings().clone();
             let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -182,6 +192,7 @@ mod tests {
             "secret",
             "http://u:secret@a",
             "redis://:secret@host:port",
+            "rediss://u:secret@a/#insecure",
             "redis+cluster://",
             "redis+cluster://u:secret@a:1,",
             "redis+cluster://u:secret@a:port",

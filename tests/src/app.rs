@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use reqwest::blocking::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
-use crate::{Process, RedisServer, binaries, free_port, wait};
+use crate::{Identity, Process, RedisServer, binaries, free_port, wait};
 
 /// Folder of its journal, inside its own.
 const JOURNAL: &str = "journal";
@@ -18,6 +19,8 @@ const JOURNAL: &str = "journal";
 #[derive(Debug, Clone)]
 pub struct AppSetup {
     environment: BTreeMap<String, String>,
+    /// Who asks it by TLS; nothing: it serves in clear.
+    client: Option<Client>,
     folder: Arc<TempDir>,
 }
 
@@ -39,6 +42,21 @@ impl AppSetup {
     #[must_use]
     pub fn journal(self, folder: &Path) -> Self {
         self.set("TECHSAPO_JOURNAL_DIR", &folder.to_string_lossy())
+    }
+
+    /// Trusts this authority, and shows this certificate, when it is the client.
+    #[must_use]
+    pub fn tls(self, ca_file: &Path, identity: &Identity) -> Self {
+        self.set("TECHSAPO_TLS_CA_FILE", &ca_file.to_string_lossy())
+            .set("TECHSAPO_TLS_CERT_FILE", &identity.cert.to_string_lossy())
+            .set("TECHSAPO_TLS_KEY_FILE", &identity.key.to_string_lossy())
+    }
+
+    /// Is served by TLS, to callers that show a certificate; the harness comes with `client`.
+    #[must_use]
+    pub fn served_by_tls(mut self, client: &Client) -> Self {
+        self.client = Some(client.clone());
+        self.set("TECHSAPO_TLS_LISTEN", "mutual")
     }
 
     /// Passes this exporter's page through at `/metrics`.
@@ -87,7 +105,7 @@ impl App {
     pub fn of(redis: &RedisServer) -> AppSetup {
         let folder = TempDir::new().unwrap();
         let journal = folder.path().join(JOURNAL);
-        AppSetup { environment: BTreeMap::new(), folder: Arc::new(folder) }
+        AppSetup { environment: BTreeMap::new(), client: None, folder: Arc::new(folder) }
             .set("TECHSAPO_REDIS_URL", &redis.url())
             .journal(&journal)
             .set("TECHSAPO_LIMITS_BASIC_PER_MINUTE", "1000000")
@@ -96,9 +114,10 @@ impl App {
             .set("TECHSAPO_SIMULATED_LATENCY_JITTER", "2ms")
     }
 
-    /// Its address, `http://127.0.0.1:<port>`.
+    /// Its address, `http://127.0.0.1:<port>`, or with https.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.setup.client.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// The folder of its journal.
@@ -111,7 +130,8 @@ impl App {
     /// # Errors
     /// Says why there was no answer.
     pub fn get(&self, path: &str) -> Result<Answer, String> {
-        http::get(&format!("{}{path}", self.url()))
+        let client = self.setup.client.as_ref().unwrap_or_else(|| http::client());
+        http::send(client.get(format!("{}{path}", self.url())))
     }
 
     /// Waits until nothing is left of earlier runs: their events are durable at the exporter and their files gone.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
+use reqwest::blocking::Client;
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
-use crate::{Exposition, MariaDb, Process, Producer, RedisServer, binaries, free_port, wait};
+use crate::{Exposition, Identity, MariaDb, Process, Producer, RedisServer, binaries, free_port, wait};
 
 /// How an exporter is to be started.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct ExporterSetup {
     further_flags: Vec<String>,
     checkpoints: PathBuf,
     database_url: Option<String>,
+    /// Who asks it by TLS; nothing: it serves in clear.
+    client: Option<Client>,
     folder: Arc<TempDir>,
 }
 
@@ -82,6 +85,21 @@ impl ExporterSetup {
         self
     }
 
+    /// Serves its pages as this web configuration says, which asks for TLS; the harness comes with `client`.
+    #[must_use]
+    pub fn served_by_tls(mut self, web_config: &Path, client: &Client) -> Self {
+        self.client = Some(client.clone());
+        self.flag("--web.config.file", &web_config.to_string_lossy())
+    }
+
+    /// Trusts this authority, and shows this certificate, when it is the client.
+    #[must_use]
+    pub fn tls(self, ca_file: &Path, identity: &Identity) -> Self {
+        self.flag("--tls.ca-file", &ca_file.to_string_lossy())
+            .flag("--tls.cert-file", &identity.cert.to_string_lossy())
+            .flag("--tls.key-file", &identity.key.to_string_lossy())
+    }
+
     /// Uses this Redis, or what is none.
     #[must_use]
     pub fn redis_url(mut self, url: &str) -> Self {
@@ -103,7 +121,9 @@ impl ExporterSetup {
         Exporter { setup: self, port, process }
     }
 
-    fn flag(mut self, name: &str, value: &str) -> Self {
+    /// Gives a further flag.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
         self.further_flags.extend([name.to_owned(), value.to_owned()]);
         self
     }
@@ -153,13 +173,22 @@ impl Exporter {
             further_flags: Vec::new(),
             checkpoints: folder.path().join("checkpoints"),
             database_url: None,
+            client: None,
             folder: Arc::new(folder),
         }
     }
 
-    /// Its address, `http://127.0.0.1:<port>`.
+    /// Its address, `http://127.0.0.1:<port>`, or with https.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address())
+        let scheme = if self.setup.client.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// The same one, asked by another client from now on.
+    #[must_use]
+    pub fn asked_by(mut self, client: &Client) -> Self {
+        self.setup.client = Some(client.clone());
+        self
     }
 
     /// Its address, `127.0.0.1:<port>`.
@@ -182,7 +211,8 @@ impl Exporter {
     /// # Errors
     /// Says why there was no answer.
     pub fn get(&self, path: &str) -> Result<Answer, String> {
-        http::get(&format!("{}{path}", self.url()))
+        let client = self.setup.client.as_ref().unwrap_or_else(|| http::client());
+        http::send(client.get(format!("{}{path}", self.url())))
     }
 
     /// Waits until it says that it is ready: what the stream held is served.

@@ -1,9 +1,11 @@
-//! Plain HTTP requests to the servers under test. Every request opens its own connection: servers are killed here.
+//! HTTP requests, by TLS where a client is made for it, to the servers under test. Every request opens its own connection: servers are killed here.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder};
+
+use crate::{Authority, Identity};
 
 /// An answer, read to its end.
 #[derive(Debug, Clone)]
@@ -36,11 +38,25 @@ impl Answer {
     }
 }
 
-/// A client to be, for plain HTTP alone; every test's client begins here.
+/// A client to be; every test's client begins here.
 pub fn builder() -> reqwest::blocking::ClientBuilder {
     // Only the first of several choices counts, and all are the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().pool_max_idle_per_host(0)
+}
+
+/// A client for servers that `authority` is trusted for, as whoever `identity` is.
+///
+/// # Panics
+/// When the files are no certificates.
+pub fn tls_client(authority: &Authority, identity: Option<&Identity>) -> Client {
+    let trusted = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    let client = builder().timeout(Duration::from_secs(30)).tls_certs_only([trusted]);
+    let shown = identity.map(|identity| reqwest::Identity::from_pem(&identity.pem()).unwrap());
+    match shown {
+        Some(shown) => client.identity(shown).build().unwrap(),
+        None => client.build().unwrap(),
+    }
 }
 
 /// The client behind [`get`], for requests that need more.

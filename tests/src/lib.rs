@@ -4,6 +4,7 @@
 //! * [`RedisServer`], [`MariaDb`], [`Exporter`], [`App`], [`Prometheus`]: one server each.
 //! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
+//! * [`Authority`]: certificates, right and wrong ones, for whatever speaks TLS.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`certificates`]: an authority by the operators' scripts, and servers that speak TLS alone.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
@@ -24,6 +25,7 @@
 
 mod alertmanager;
 pub mod app;
+pub mod authority;
 pub mod binaries;
 pub mod browser;
 pub mod certificates;
@@ -57,6 +59,7 @@ pub mod wait;
 
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
+pub use authority::{Authority, Identity};
 pub use browser::Browser;
 pub use certificates::Certificates;
 pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use redis::{Connection, FromRedisValue};
+use redis::{Client, ClientTlsConfig, Connection, FromRedisValue, TlsCertificates};
 use tempfile::TempDir;
 
-use crate::{Process, free_port, wait};
+use crate::{Authority, Process, free_port, wait};
 
 /// A Redis server of a test's own. Without options it keeps nothing on disk: killed, it forgets everything.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct RedisServer {
     process: Option<Process>,
     port: u16,
     options: Vec<String>,
+    /// By which it is spoken to; nothing: in clear.
+    tls: Option<TlsCertificates>,
     folder: TempDir,
 }
 
@@ -25,8 +27,32 @@ impl RedisServer {
 
     /// Starts one with further options, such as `["--appendonly", "yes"]` or `["--maxmemory", "4mb"]`.
     pub fn with(options: &[&str]) -> Self {
+        Self::started(options, None)
+    }
+
+    /// Starts one that is spoken to by TLS alone, by clients that show a certificate of `authority`.
+    pub fn with_tls(authority: &Authority, options: &[&str]) -> Self {
+        let own = authority.issue("redis", &["127.0.0.1", "localhost"]);
+        let tls = TlsCertificates {
+            root_cert: Some(authority.pem().as_bytes().to_vec()),
+            client_tls: Some(ClientTlsConfig {
+                client_cert: std::fs::read(&own.cert).unwrap(),
+                client_key: std::fs::read(&own.key).unwrap(),
+            }),
+        };
+        let [cert, key, ca] =
+            [&own.cert, &own.key, &authority.ca_file()].map(|path| path.display().to_string());
+        let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        Self::started(
+            &[&files[..], &["--tls-auth-clients", "yes", "--tls-replication", "yes"], options].concat(),
+            Some(tls),
+        )
+    }
+
+    fn started(options: &[&str], tls: Option<TlsCertificates>) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { port: free_port(), folder: TempDir::new().unwrap(), options, process: None };
+        let mut server =
+            Self { port: free_port(), folder: TempDir::new().unwrap(), options, tls, process: None };
         server.start_again();
         server
     }
@@ -35,10 +61,15 @@ impl RedisServer {
     pub fn start_again(&mut self) {
         self.process = None;
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &self.port.to_string()]);
+        command.args(["--bind", "127.0.0.1", "--save", ""]);
+        let port = self.port.to_string();
+        match self.tls {
+            Some(_) => command.args(["--port", "0", "--tls-port", &port]),
+            None => command.args(["--port", &port]),
+        };
         command.arg("--dir").arg(self.folder.path()).args(&self.options);
         let process = self.process.insert(Process::start("redis-server", self.folder.path(), &mut command));
-        let client = redis::Client::open(url_of(self.port)).unwrap();
+        let client = client(self.port, self.tls.as_ref());
         wait::until_true("Redis answers", || {
             process.assert_alive();
             client
@@ -80,7 +111,7 @@ impl RedisServer {
 
     /// Its address for clients.
     pub fn url(&self) -> String {
-        url_of(self.port)
+        url_of(self.port, self.tls.is_some())
     }
 
     /// Its port on 127.0.0.1.
@@ -98,7 +129,7 @@ impl RedisServer {
     /// # Panics
     /// When there can be none.
     pub fn connection(&self) -> Connection {
-        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+        client(self.port, self.tls.as_ref()).get_connection().unwrap()
     }
 
     /// Runs one command, as `redis-cli` would: `redis.cli(&["XLEN", "techsapo:events"])`.
@@ -114,6 +145,13 @@ impl RedisServer {
     }
 }
 
-fn url_of(port: u16) -> String {
-    format!("redis://127.0.0.1:{port}/")
+fn url_of(port: u16, tls: bool) -> String {
+    format!("{}://127.0.0.1:{port}/", if tls { "rediss" } else { "redis" })
+}
+
+fn client(port: u16, tls: Option<&TlsCertificates>) -> Client {
+    let url = url_of(port, tls.is_some());
+    let Some(tls) = tls else { return Client::open(url).unwrap() };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::build_with_tls(url, tls.clone()).unwrap()
 }

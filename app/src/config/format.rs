@@ -79,6 +79,17 @@ pub enum SynthesisWhen {
     Always,
 }
 
+/// How the app is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsListen {
+    /// In clear.
+    Off,
+    /// With TLS.
+    Server,
+    /// With TLS, to callers that show a certificate.
+    Mutual,
+}
+
 /// An address to listen on.
 pub const ADDRESS: Format<SocketAddr> =
     Format::new("an IP address and a port, such as 127.0.0.1:4000", |text| {
@@ -112,10 +123,12 @@ pub const MYSQL_URL: Format<Option<String>> = Format::new(
     },
 );
 /// Where an HTTP server is.
-pub const HTTP_URL: Format<String> = Format::new("an address such as http://127.0.0.1:10040", |text| {
-    let url = reqwest::Url::parse(text).ok()?;
-    (url.scheme() == "http" && url.has_host()).then(|| text.trim_end_matches('/').to_owned())
-});
+pub const HTTP_URL: Format<String> =
+    Format::new("an address such as http://127.0.0.1:10040 or https://exporter.internal:10040", |text| {
+        let url = reqwest::Url::parse(text).ok()?;
+        (["http", "https"].contains(&url.scheme()) && url.has_host())
+            .then(|| text.trim_end_matches('/').to_owned())
+    });
 /// Where another HTTP server is, if there is one.
 pub const OTHER_HTTP_URL: Format<Option<String>> =
     Format::new("an address such as http://127.0.0.1:9093, or nothing", |text| {
@@ -229,6 +242,13 @@ pub const LOG_FORMAT: Format<LogFormat> = Format::new("json or text", |text| mat
 /// A file's path, or nothing.
 pub const OPTIONAL_PATH: Format<Option<PathBuf>> =
     Format::new("a file's path, or nothing", |text| Some((!text.is_empty()).then(|| PathBuf::from(text))));
+/// How the app is served.
+pub const TLS_LISTEN: Format<TlsListen> = Format::new("off, server or mutual", |text| match text {
+    "off" => Some(TlsListen::Off),
+    "server" => Some(TlsListen::Server),
+    "mutual" => Some(TlsListen::Mutual),
+    _ => None,
+});
 /// When simulated providers are asked.
 pub const SIMULATED_MIX: Format<SimulatedMix> = Format::new("auto, always or never", |text| match text {
     "auto" => Some(SimulatedMix::Auto),
@@ -412,6 +432,7 @@ mod tests {
         assert!(REDIS_URL.parse("http://127.0.0.1").is_none());
         assert!(REDIS_URL.parse("redis://:secret@127.0.0.1:6379/1").is_some());
         assert_eq!(HTTP_URL.parse("http://127.0.0.1:10040/").unwrap(), "http://127.0.0.1:10040");
+        assert_eq!(HTTP_URL.parse("https://exporter:10040").unwrap(), "https://exporter:10040");
         assert_eq!(HTTP_URL.parse("127.0.0.1:10040"), None);
     }
 }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use format::TlsListen;
 pub use load::{ConfigError, Loaded, Problem, env_name, load};
 
 use crate::guard::address::Network;
@@ -28,7 +29,7 @@ use format::{
     ADDRESS, BASE_URL, BYTES, CACHE_SCOPE, COUNT, CacheScope, DRIVE_IDS, DURATION, FRACTION, HOSTS, HTTP_URL,
     INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NETWORKS, NUMBER, OPTIONAL_MODEL,
     OPTIONAL_PATH, OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS,
-    STRICTNESS, SWITCH, SYNTHESIS_WHEN, SimulatedMix, SynthesisWhen, TIME_ZONE, TIMEOUT, USD,
+    STRICTNESS, SWITCH, SYNTHESIS_WHEN, SimulatedMix, SynthesisWhen, TIME_ZONE, TIMEOUT, TLS_LISTEN, USD,
 };
 use jiff::tz::TimeZone;
 use techsapo_redis_route::Route;
@@ -45,7 +46,7 @@ settings! {
     /// Redis, which carries events to the exporter.
     redis: RedisSettings {
         /// Where Redis is: redis://[user:password@]host:port[/db], or redis+cluster://host:port,host:port,… or
-        /// redis+sentinel://host:port,host:port,…/master-name. The app answers also while it is away.
+        /// redis+sentinel://host:port,host:port,…/master-name; with rediss instead of redis by TLS. The app answers also while it is away.
         url: Route = REDIS_URL("redis://127.0.0.1:6379"),
         /// Keys of the event streams; a run of the app writes to one of them. In a cluster each has a hash tag:
         /// techsapo:events:{0}.
@@ -78,7 +79,7 @@ settings! {
     mysql: MysqlSettings {
         /// Database of the audit; `?require_ssl=true` encrypts the way to it. Empty: there is no audit.
         url: Option<String> = MYSQL_URL(""),
-        /// Certificates of the authority that the server is known by (PEM); empty: the well-known ones.
+        /// Certificates of the authority that the server is known by (PEM); empty: those of tls.ca_file.
         ca_file: Option<PathBuf> = OPTIONAL_PATH(""),
         /// Bring the tables up to date at the start; false leaves that to `techsapo migrate`.
         migrate: bool = SWITCH("true"),
@@ -90,6 +91,19 @@ settings! {
         journal_share: u32 = FRACTION("0.5"),
         /// Key of the pseudonyms that stand for users and prompts; made if it is missing. Instances share it.
         key_file: PathBuf = PATH("data/audit.key"),
+    }
+
+    /// TLS: whom the app trusts, and who it is, towards Redis (rediss://), MySQL (?require_ssl=true), the exporter and Alertmanager
+    /// (https://), and towards its callers. Changes of the files take effect at once. See docs/tls.md.
+    tls: TlsSettings {
+        /// Certificates of the authorities that all of them are known by (PEM); empty: the well-known ones.
+        ca_file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// The app's own certificate, with those between it and the authority (PEM); empty: it has none.
+        cert_file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// Its key (PEM).
+        key_file: Option<PathBuf> = OPTIONAL_PATH(""),
+        /// How the app itself is served: off (HTTP), server (HTTPS, with its own certificate) or mutual (HTTPS, for callers that show a certificate of ca_file).
+        listen: TlsListen = TLS_LISTEN("off"),
     }
 
     /// Google Drive, whose documents are searched and given to the providers as context. See docs/drive.md.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Json};
 use serde::{Deserialize, Serialize};
+use techsapo_tls::ClientTls;
 
 use super::App;
 use super::neighbour::Neighbour;
@@ -25,8 +26,8 @@ impl Alerts {
     ///
     /// # Errors
     /// Says why no client can be made.
-    pub fn new(url: Option<&str>) -> Result<Self, reqwest::Error> {
-        url.map(Neighbour::new).transpose().map(Self)
+    pub fn new(url: Option<&str>, tls: &ClientTls) -> Result<Self, reqwest::Error> {
+        url.map(|url| Neighbour::new(url, tls)).transpose().map(Self)
     }
 
     async fn firing(&self) -> Answer {

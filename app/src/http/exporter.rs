@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use techsapo_tls::ClientTls;
 
 use super::App;
 use super::error::ApiError;
@@ -28,8 +29,8 @@ impl ExporterClient {
     ///
     /// # Errors
     /// Says why no client can be made.
-    pub fn new(url: &str) -> Result<Self, reqwest::Error> {
-        Neighbour::new(url).map(Self)
+    pub fn new(url: &str, tls: &ClientTls) -> Result<Self, reqwest::Error> {
+        Neighbour::new(url, tls).map(Self)
     }
 
     /// Whether it says that it is healthy.

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
+use techsapo_tls::ClientTls;
 
 /// How long it may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,10 +23,9 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    /// For the server at `url`, which does not end in a slash.
-    pub(super) fn new(url: &str) -> Result<Self, reqwest::Error> {
-        // Straight to it: a proxy of the environment is for the world outside.
-        let http = crate::clients::builder().no_proxy().connect_timeout(HEALTH_TIMEOUT).build()?;
+    /// For the server at `url`, which does not end in a slash; one at https:// is known by the certificates of `tls`.
+    pub(super) fn new(url: &str, tls: &ClientTls) -> Result<Self, reqwest::Error> {
+        let http = crate::clients::neighbourly(tls).connect_timeout(HEALTH_TIMEOUT).build()?;
         Ok(Self { http, url: url.to_owned() })
     }
 

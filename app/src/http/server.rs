@@ -2,7 +2,8 @@
 //! and ends them in order.
 //!
 //! HTTP/1.1 with upgrades, and HTTP/2 for those who begin with its preface (clear text, as a proxy in front speaks).
-//! Which of the two it is shows in a connection's first bytes; they are looked at, not taken.
+//! Which of the two it is shows in a connection's first bytes; they are looked at, not taken. By TLS (`tls.listen`) both
+//! sides agree on one in the handshake.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,6 +17,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use techsapo_tls::{Reloading, ServerTls, accept};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -50,6 +53,8 @@ pub struct Server {
 /// What every connection is served by.
 struct Serving {
     router: Router,
+    /// Nothing: in clear.
+    tls: Option<Reloading<ServerTls>>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     header_timeout: Duration,
@@ -62,12 +67,13 @@ struct Serving {
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection whose peer must take what is written within a time.
-type Io = TokioIo<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>;
+type Io<S> = TokioIo<std::pin::Pin<Box<TimeoutStream<S>>>>;
 
 impl Server {
-    /// A server that counts its connections in `open` and ends them when `shutdown` begins.
+    /// A server, by TLS if there is a configuration of it, that counts its connections in `open` and ends them when `shutdown` begins.
     pub fn new(
         listener: TcpListener,
+        tls: Option<Reloading<ServerTls>>,
         router: Router,
         limits: &LimitSettings,
         open: OpenConnections,
@@ -87,6 +93,7 @@ impl Server {
             .keep_alive_timeout(KEEP_ALIVE.1);
         let serving = Serving {
             router,
+            tls,
             http1,
             http2,
             header_timeout: limits.header_timeout,
@@ -136,13 +143,30 @@ impl Serving {
     async fn speak(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), Broken> {
         // Answers are small and whole: waiting to fill a packet only delays them.
         stream.set_nodelay(true)?;
-        let is_http2 = tokio::select! {
-            looked = tokio::time::timeout(self.header_timeout, begins_with_preface(&stream)) => looked??,
+        let Some(tls) = &self.tls else {
+            let is_http2 = tokio::select! {
+                looked = tokio::time::timeout(self.header_timeout, begins_with_preface(&stream)) => looked??,
+                () = self.shutdown.begun() => return Ok(()),
+            };
+            return self.converse(stream, peer, is_http2).await;
+        };
+        let config = tls.current().config.clone();
+        let stream = tokio::select! {
+            accepted = accept(stream, config, self.header_timeout) => accepted?,
             () = self.shutdown.begun() => return Ok(()),
         };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.converse(stream, peer, is_http2).await
+    }
+
+    /// Answers requests until the connection ends.
+    async fn converse<S>(&self, stream: S, peer: SocketAddr, is_http2: bool) -> Result<(), Broken>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
-        let io: Io = TokioIo::new(Box::pin(stream));
+        let io: Io<S> = TokioIo::new(Box::pin(stream));
         let service =
             FromPeer { router: TowerToHyperService::new(self.router.clone()), peer: Peer(peer.ip()) };
         if is_http2 {

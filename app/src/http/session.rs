@@ -15,6 +15,7 @@ use serde_json::json;
 use super::App;
 use super::access::COOKIE;
 use super::error::ApiError;
+use crate::config::TlsListen;
 use crate::guard::caller::Caller;
 use crate::guard::keys::session;
 
@@ -33,18 +34,24 @@ pub(super) async fn begin(
     let latest = Timestamp::try_from(SystemTime::now() + lifetime).map_err(|_| ApiError::internal())?;
     let expires = key.expires.map_or(latest, |end| end.min(latest));
     view["expires"] = json!(expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    let cookie = cookie(&session::issue(key, expires), lifetime.as_secs(), &headers);
+    let cookie = cookie(&session::issue(key, expires), lifetime.as_secs(), is_by_tls(&app, &headers));
     Ok(([(header::SET_COOKIE, cookie)], Json(view)).into_response())
 }
 
 /// The handler of `DELETE`: takes the cookie away.
-pub(super) async fn end(headers: HeaderMap) -> Response {
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0, &headers))]).into_response()
+pub(super) async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let cookie = cookie("", 0, is_by_tls(&app, &headers));
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
 }
 
-fn cookie(value: &str, seconds: u64, headers: &HeaderMap) -> HeaderValue {
-    // Whoever claims this wrongly only keeps the cookie from being sent back.
-    let secure = headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+/// Whether the browser speaks TLS, with us or with a proxy. Whoever claims the latter wrongly only keeps the cookie from being
+/// sent back.
+fn is_by_tls(app: &App, headers: &HeaderMap) -> bool {
+    app.settings.tls.listen != TlsListen::Off
+        || headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+}
+
+fn cookie(value: &str, seconds: u64, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
     let text = format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     // Digits, dots and these words: a header can hold them.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use techsapo_app::config::{self, Settings};
 use techsapo_app::providers::keys::KeySources;
-use techsapo_app::service::{self, StartError};
+use techsapo_app::service::{self, StartError, Tls};
 use techsapo_app::telemetry::Recorder;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -70,10 +70,19 @@ impl App {
         let address = listener.local_addr().unwrap();
         settings.listen = address;
         let keys = service::keys(&settings).unwrap();
+        let tls =
+            Tls { client: service::secure(&mut settings).unwrap(), door: service::door(&settings).unwrap() };
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        let served =
-            runtime.spawn(service::serve(settings, listener, keys, vendor_keys, recorder.clone(), stopped));
+        let served = runtime.spawn(service::serve(
+            settings,
+            tls,
+            listener,
+            keys,
+            vendor_keys,
+            recorder.clone(),
+            stopped,
+        ));
         Self { address, recorder, runtime, running: Some((stop, served)), _journal: journal }
     }
 

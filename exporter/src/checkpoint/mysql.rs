@@ -19,6 +19,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use mysql_async::Opts;
 use mysql_async::prelude::Queryable as _;
+use techsapo_tls::ClientTls;
 use uuid::Uuid;
 
 use self::session::Session;
@@ -105,6 +106,14 @@ impl Mysql {
     pub fn new(opts: Opts, name: &str) -> Self {
         let holder = Uuid::new_v4().to_string();
         Self { session: Session::new(opts), name: name.to_owned(), holder, held: None }
+    }
+
+    /// The same with these certificates, if the address demands TLS. (Without them, the well-known authorities are
+    /// trusted.)
+    #[must_use]
+    pub fn secured_by(mut self, tls: &ClientTls) -> Self {
+        self.session.tls = Some(tls.clone());
+        self
     }
 
     fn failed(&self, step: &'static str) -> impl Fn(String) -> StoreError + use<> {

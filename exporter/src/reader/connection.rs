@@ -11,6 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, RedisConnectionInfo};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+use techsapo_tls::ClientTls;
 
 use super::resp::{self, Element, Elements, Frame, ProtocolError};
 
@@ -38,7 +41,7 @@ pub enum ConnectionError {
         source: io::Error,
     },
     /// This build cannot speak to such an address.
-    #[error("{0}: only redis:// and unix:// addresses can be read from")]
+    #[error("{0}: only redis://, rediss:// and unix:// addresses can be read from")]
     Unsupported(String),
     /// A command could not be sent.
     #[error("cannot send {command}: {source}")]
@@ -120,12 +123,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects as `info` says: to its address, with its user and password, to its database.
+    /// Connects as `info` says: to its address, with its user and password, to its database; if by TLS, with the
+    /// certificates of `tls`.
     ///
     /// # Errors
-    /// The server cannot be reached or does not let us in.
-    pub fn open(info: &ConnectionInfo, timeouts: Timeouts) -> Result<Self, ConnectionError> {
-        let stream = Stream::connect(info.addr(), timeouts.connect)?;
+    /// The server cannot be reached, is not the one it should be, or does not let us in.
+    pub fn open(
+        info: &ConnectionInfo,
+        tls: Option<&ClientTls>,
+        timeouts: Timeouts,
+    ) -> Result<Self, ConnectionError> {
+        let stream = Stream::connect(info.addr(), tls, timeouts.connect)?;
         let (home, returned) = channel();
         let mut connection = Self { stream, home, returned };
         connection.set_timeouts(timeouts.connect, timeouts.connect)?;
@@ -160,7 +168,7 @@ impl Connection {
     /// # Errors
     /// It could not be sent, its reply did not come, or Redis refuses it.
     pub fn ask(&mut self, name: &'static str, arguments: &[&[u8]]) -> Result<Reply, ConnectionError> {
-        let sent = self.stream.write_all(&resp::command(arguments));
+        let sent = self.stream.write_all(&resp::command(arguments)).and_then(|()| self.stream.flush());
         sent.map_err(|source| ConnectionError::Send { command: name, source })?;
         let buffer = self.returned.try_recv().unwrap_or_else(|_| vec![0; BUFFER_BYTES]);
         let mut reply = Reply { buffer, length: 0, home: self.home.clone() };
@@ -207,9 +215,8 @@ impl Connection {
 
     fn set_timeouts(&self, read: Duration, write: Duration) -> Result<(), ConnectionError> {
         let set = match &self.stream {
-            Stream::Tcp(stream) => {
-                stream.set_read_timeout(Some(read)).and_then(|()| stream.set_write_timeout(Some(write)))
-            }
+            Stream::Tcp(stream) => set_tcp_timeouts(stream, read, write),
+            Stream::Tls(stream) => set_tcp_timeouts(stream.get_ref(), read, write),
             Stream::Unix(stream) => {
                 stream.set_read_timeout(Some(read)).and_then(|()| stream.set_write_timeout(Some(write)))
             }
@@ -218,17 +225,29 @@ impl Connection {
     }
 }
 
+fn set_tcp_timeouts(stream: &TcpStream, read: Duration, write: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(read)).and_then(|()| stream.set_write_timeout(Some(write)))
+}
+
 enum Stream {
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     Unix(UnixStream),
 }
 
 impl Stream {
-    fn connect(address: &ConnectionAddr, timeout: Duration) -> Result<Self, ConnectionError> {
-        let connected = match address {
-            ConnectionAddr::Tcp(host, port) => connect_tcp(host, *port, timeout).map(Self::Tcp),
-            ConnectionAddr::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-            other => return Err(ConnectionError::Unsupported(other.to_string())),
+    fn connect(
+        address: &ConnectionAddr,
+        tls: Option<&ClientTls>,
+        timeout: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let connected = match (address, tls) {
+            (ConnectionAddr::Tcp(host, port), _) => connect_tcp(host, *port, timeout).map(Self::Tcp),
+            (ConnectionAddr::TcpTls { host, port, insecure: false, .. }, Some(tls)) => {
+                connect_tls(host, *port, tls, timeout).map(|stream| Self::Tls(Box::new(stream)))
+            }
+            (ConnectionAddr::Unix(path), _) => UnixStream::connect(path).map(Self::Unix),
+            (other, _) => return Err(ConnectionError::Unsupported(other.to_string())),
         };
         connected.map_err(|source| ConnectionError::Connect { address: address.to_string(), source })
     }
@@ -246,10 +265,35 @@ fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream
     Err(error)
 }
 
+/// Connects, and makes the whole handshake, so that whom we do not trust is told as that.
+fn connect_tls(
+    host: &str,
+    port: u16,
+    tls: &ClientTls,
+    timeout: Duration,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let mut session = ClientConnection::new(tls.config(), name).map_err(io::Error::other)?;
+    let mut stream = connect_tcp(host, port, timeout)?;
+    // The handshake ends with what we send, and a command follows at once.
+    stream.set_nodelay(true)?;
+    set_tcp_timeouts(&stream, timeout, timeout)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake timed out")
+            }
+            _ => error,
+        })?;
+    }
+    Ok(StreamOwned::new(session, stream))
+}
+
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
         }
     }
@@ -259,11 +303,16 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tls(stream) => stream.flush(),
+            // The system takes what is written at once.
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+        }
     }
 }

@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use techsapo_shared::event::{Event, RuntimeSample};
+use techsapo_tls::ClientTls;
 use tracing::info;
 
 use super::{INTERVAL, Latest, TIMEOUT};
 use crate::own::Own;
+use crate::pipeline::chain;
 
 /// Largest status that is read; a real one has less than a kilobyte.
 const MAX_STATUS_BYTES: usize = 64 * 1024;
@@ -33,7 +35,7 @@ pub enum StatusError {
     #[error("{} (--app.key-file) holds no key: one line, as `techsapo keys create` prints it", .0.display())]
     NoKey(PathBuf),
     /// It is not there, or does not answer.
-    #[error("it cannot be asked: {0}")]
+    #[error("it cannot be asked: {}", chain(.0))]
     Asking(#[from] reqwest::Error),
     /// It does not open its status to us.
     #[error("it answered {0}; it wants a key with the scope monitor, in the file of --app.key-file")]
@@ -107,14 +109,12 @@ impl Poller {
 }
 
 impl Asker {
-    /// Shows apps the key in `key_file`, if there is one.
+    /// Shows apps the key in `key_file`, if there is one; those at https:// are known by the certificates of `tls`.
     ///
     /// # Errors
     /// When there can be no client.
-    pub fn new(key_file: Option<PathBuf>) -> reqwest::Result<Self> {
-        // Plain HTTP; the client wants its cryptography named all the same, and no certificates read.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().tls_certs_only([]);
+    pub fn new(key_file: Option<PathBuf>, tls: &ClientTls) -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls.config().as_ref().clone());
         // An app leads nowhere else, and its key is for nobody else.
         let http = client.redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { http, key_file: key_file.map(Arc::from) })

@@ -10,11 +10,13 @@ mod http;
 mod redis;
 mod store;
 mod turn;
+mod web;
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::CommandFactory as _;
+use techsapo_tls::ClientTls;
 
 use self::finding::{Finding, Verdict};
 use crate::cli::Cli;
@@ -49,8 +51,12 @@ pub(super) fn run(cli: &Cli, out: &mut impl Write) -> io::Result<bool> {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let streams = cli.redis.streams.as_slice();
 
-    let (route, database) = (cli.redis.route(), cli.database());
-    report.add(settings(&route, &database))?;
+    let (route, database, tls) = (cli.redis.route(), cli.database(), cli.tls.load());
+    report.add(settings(&[route.as_ref().err(), database.as_ref().err(), tls.as_ref().err()]))?;
+    report.add(web::look(cli.listen.web_config.as_deref(), tls.as_ref().ok(), now_ms))?;
+    // Without its certificates nothing that follows would show what an exporter finds.
+    let Ok(tls) = tls else { return Ok(report.well) };
+    let route = route.map(|route| route.secured_by(&tls));
     // Before the checkpoint: what a running exporter acknowledges meanwhile is in the checkpoint by then.
     let survey = match &route {
         Ok(route) => {
@@ -62,7 +68,7 @@ pub(super) fn run(cli: &Cli, out: &mut impl Write) -> io::Result<bool> {
     };
     let held = match database {
         Ok(Some(opts)) => {
-            let (findings, held) = store::database(opts, &cli.checkpoint_name, streams);
+            let (findings, held) = store::database(opts, &tls, &cli.checkpoint_name, streams);
             report.add(findings)?;
             held
         }
@@ -76,18 +82,18 @@ pub(super) fn run(cli: &Cli, out: &mut impl Write) -> io::Result<bool> {
     if let (Some(held), Some(survey)) = (held, &survey) {
         report.add(turn::look(held, survey, (streams, cli.series_limit as usize), now_ms))?;
     }
-    over_http(cli, &mut report)?;
+    over_http(cli, &tls, &mut report)?;
     Ok(report.well)
 }
 
-fn settings<A, B>(route: &Result<A, String>, database: &Result<B, String>) -> Vec<Finding> {
+/// What is wrong with the environment, and these settings.
+fn settings(wrong: &[Option<&String>]) -> Vec<Finding> {
     let command = Cli::command();
     let known = command.get_arguments().filter_map(|argument| argument.get_env());
     let known: Vec<_> = known.map(|name| name.to_string_lossy().into_owned()).collect();
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let mut findings = environment::look(names, &known);
-    let wrong = [route.as_ref().err(), database.as_ref().err()];
-    findings.extend(wrong.into_iter().flatten().map(|message| Finding::failed("settings", message, "")));
+    findings.extend(wrong.iter().flatten().map(|message| Finding::failed("settings", message, "")));
     if findings.is_empty() {
         findings.push(Finding::ok("settings", "flags and environment can be read"));
     }
@@ -95,8 +101,8 @@ fn settings<A, B>(route: &Result<A, String>, database: &Result<B, String>) -> Ve
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn over_http<W: Write>(cli: &Cli, report: &mut Report<'_, W>) -> io::Result<()> {
-    let asker = match Asker::new(cli.app_key_file.clone()) {
+async fn over_http<W: Write>(cli: &Cli, tls: &ClientTls, report: &mut Report<'_, W>) -> io::Result<()> {
+    let asker = match Asker::new(cli.app_key_file.clone(), tls) {
         Ok(asker) => asker,
         Err(error) => {
             let why = crate::pipeline::chain(&error);
@@ -110,5 +116,5 @@ async fn over_http<W: Write>(cli: &Cli, report: &mut Report<'_, W>) -> io::Resul
     for url in urls {
         report.add([http::app(&asker, url).await])?;
     }
-    report.add([http::address(cli.listen.address).await])
+    report.add([http::address(&cli.listen, tls).await])
 }

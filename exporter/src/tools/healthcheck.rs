@@ -6,15 +6,13 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use reqwest::StatusCode;
-use reqwest::redirect::Policy;
-use techsapo_shared::own_address::own_address;
 
-use crate::cli::ListenArgs;
+use super::own_pages;
+use crate::cli::{ListenArgs, TlsArgs};
 
 /// How long it may take: less than who watches waits (Docker: 10 s as it is set here).
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +23,10 @@ pub struct HealthcheckCommand {
     /// The one that serves here.
     #[command(flatten)]
     listen: ListenArgs,
+
+    /// Whom to trust, and who to be, where it serves by TLS.
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Why a check did not end well.
@@ -44,18 +46,20 @@ impl HealthcheckCommand {
     /// # Errors
     /// Says why it is not, or why nobody could be told.
     pub fn run(&self, out: &mut impl Write) -> Result<(), HealthcheckError> {
-        let line = ask(self.listen.address).map_err(HealthcheckError::Unhealthy)?;
+        let line = ask(&self.listen, &self.tls).map_err(HealthcheckError::Unhealthy)?;
         writeln!(out, "{line}")?;
         Ok(out.flush()?)
     }
 }
 
-fn ask(listen: SocketAddr) -> Result<String, String> {
-    let url = format!("http://{}/-/healthy", own_address(listen));
+fn ask(listen: &ListenArgs, tls: &TlsArgs) -> Result<String, String> {
+    let cannot = |error: &dyn std::fmt::Display| format!("the exporter cannot be asked: {error}");
+    let (client, base) = own_pages::client(listen, &tls.load()?, TIMEOUT).map_err(|error| cannot(&error))?;
+    let url = format!("{base}/-/healthy");
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("the exporter cannot be asked: {error}"))?;
-    match runtime.block_on(status(&url)) {
+    let runtime = runtime.map_err(|error| cannot(&error))?;
+    match runtime.block_on(async { client.get(&url).send().await }).map(|answer| answer.status()) {
         Ok(StatusCode::OK) => {
             Ok(format!("healthy: {url} answered within {} ms", began.elapsed().as_millis() + 1))
         }
@@ -65,14 +69,6 @@ fn ask(listen: SocketAddr) -> Result<String, String> {
         }
         Err(error) => Err(format!("{url} does not answer: {}", innermost(&error))),
     }
-}
-
-async fn status(url: &str) -> reqwest::Result<StatusCode> {
-    // Plain HTTP to itself; the client wants its cryptography named all the same. No proxy has a say, and no certificates are read.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client =
-        reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none()).timeout(TIMEOUT);
-    Ok(client.build()?.get(url).send().await?.status())
 }
 
 /// The cause at the bottom, such as "Connection refused": what stands above only repeats the address.

@@ -21,7 +21,7 @@ use techsapo_shared::wire::{Batch, EntryId, Line, decode_line};
 use self::follow::{Follower, News};
 use self::line::readable;
 use self::numbers::{Arrival, Numbers};
-use crate::cli::RedisArgs;
+use crate::cli::{RedisArgs, TlsArgs};
 use crate::reader::connection::ConnectionError;
 use crate::reader::entries::Entries;
 use crate::tools::paint::{Paint, When};
@@ -49,6 +49,10 @@ pub struct TailCommand {
     /// Where the streams are.
     #[command(flatten)]
     redis: RedisArgs,
+
+    /// Whom to trust, and who to be, where Redis is reached by TLS.
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// Begin with the last so many entries of each stream, instead of what comes from now on. An entry holds all events
     /// that a producer sent at once.
@@ -100,7 +104,8 @@ impl TailCommand {
     /// # Errors
     /// It cannot begin, or `out` takes nothing.
     pub fn run(&self, out: &mut impl Write, notes: &mut impl Write) -> Result<(), TailError> {
-        let route = self.redis.route().map_err(TailError::Address)?;
+        let route = self.tls.load().and_then(|tls| Ok(self.redis.route()?.secured_by(&tls)));
+        let route = route.map_err(TailError::Address)?;
         let (news, told) = sync_channel(AHEAD);
         let streams = &self.redis.streams;
         for (place, key) in streams.iter().enumerate() {

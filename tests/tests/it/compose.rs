@@ -31,7 +31,7 @@ const STAND_INS: [(&str, &str); 8] = [
 /// There is no stand-in for it.
 const LEFT_OUT: &str = "grafana";
 /// What of the repository the images and the compose files are made of.
-const NEEDED: [&str; 16] = [
+const NEEDED: [&str; 17] = [
     ".dockerignore",
     "Cargo.lock",
     "Cargo.toml",
@@ -48,6 +48,7 @@ const NEEDED: [&str; 16] = [
     "scripts",
     "shared",
     "tests/Cargo.toml",
+    "tls",
 ];
 /// Containers that run for good.
 const SERVICES: [&str; 8] =
@@ -347,7 +348,7 @@ fn whatever_the_programs_include_reaches_their_image() {
     };
     let (copied, sent) = (listed("Dockerfile", "COPY "), listed(".dockerignore", "!"));
     let include = regex::Regex::new(r#"include_(?:str|bytes)!\("([^"]+)"\)"#).unwrap();
-    let sources = ["app/src", "exporter/src", "redis-route/src", "shared/src"];
+    let sources = ["app/src", "exporter/src", "redis-route/src", "shared/src", "tls/src"];
     let mut included = 0;
     for file in sources.iter().flat_map(|folder| repository::files(folder, "rs")) {
         for [name] in include.captures_iter(&repository::read(&file)).map(|captures| captures.extract().1) {

@@ -31,5 +31,6 @@ mod status;
 mod store;
 mod systemd;
 mod telemetry_off;
+mod tls;
 mod tools;
 mod topologies;

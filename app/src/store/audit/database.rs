@@ -8,9 +8,10 @@ use std::fmt;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder, Params, SslOpts, TxOpts, Value};
+use mysql_async::{ClientIdentity, Conn, Error, IoError, Opts, OptsBuilder, Params, SslOpts, TxOpts, Value};
 use techsapo_shared::event::{Event, MysqlQuery};
 use techsapo_shared::labels::{OperationStatus, QueryType};
+use techsapo_tls::ClientTls;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -96,7 +97,7 @@ impl Meter {
 
 /// See the file's head.
 pub(super) struct Database {
-    opts: Opts,
+    address: Address,
     migrate: bool,
     meter: Meter,
     runtime: Runtime,
@@ -115,16 +116,17 @@ impl Database {
         settings: &AuditSettings,
         recorder: Option<Recorder>,
     ) -> Result<Self, super::AuditError> {
-        let opts = opts(settings)?;
+        let address = Address::of(settings)?;
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(super::AuditError::Thread)?;
-        Ok(Self { opts, migrate: settings.migrate, meter: Meter(recorder), runtime, connection: None })
+        Ok(Self { address, migrate: settings.migrate, meter: Meter(recorder), runtime, connection: None })
     }
 
     /// Where the database is, without user and password.
     pub(super) fn address(&self) -> String {
-        let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
-        format!("mysql://{host}:{port}/{}", self.opts.db_name().unwrap_or_default())
+        let opts = &self.address.opts;
+        let (host, port) = (opts.ip_or_hostname(), opts.tcp_port());
+        format!("mysql://{host}:{port}/{}", opts.db_name().unwrap_or_default())
     }
 
     /// Whether a connection is open.
@@ -157,7 +159,7 @@ impl Database {
 
     /// Brings the tables up to date.
     pub(super) fn migrate_now(&mut self) -> Result<usize, Fault> {
-        let (opts, meter) = (self.opts.clone(), &self.meter);
+        let (opts, meter) = (self.address.opts(), &self.meter);
         self.runtime.block_on(async {
             let mut conn = within(CALL, async { Ok(Conn::new(opts).await?) }).await?;
             within(MIGRATION, migrations::migrate(&mut conn, meter)).await
@@ -166,11 +168,11 @@ impl Database {
 
     fn call<T>(&mut self, work: impl AsyncFnOnce(&mut Conn, &Meter) -> Result<T, Fault>) -> Result<T, Fault> {
         let taken = self.connection.take();
-        let (opts, migrate, meter) = (self.opts.clone(), self.migrate, &self.meter);
+        let (address, migrate, meter) = (&self.address, self.migrate, &self.meter);
         let (conn, answer) = self.runtime.block_on(async {
             let mut conn = match taken {
                 Some(conn) => conn,
-                None => connect(opts, migrate, meter).await?,
+                None => connect(address.opts(), migrate, meter).await?,
             };
             let answer = within(CALL, work(&mut conn, meter)).await?;
             Ok::<_, Fault>((conn, answer))
@@ -180,17 +182,35 @@ impl Database {
     }
 }
 
-/// How to connect.
-pub(super) fn opts(settings: &AuditSettings) -> Result<Opts, super::AuditError> {
-    let opts = Opts::from_url(&settings.mysql_url).map_err(super::AuditError::Url)?;
-    let authority = settings.ca_file.clone();
-    let tls = opts.ssl_opts().cloned().map(|tls| match authority {
-        Some(file) => tls.with_root_certs(vec![file.into()]).with_disable_built_in_roots(true),
-        None => tls,
-    });
-    // The server's socket file, if it is on this host, would be another way than the one that was asked for.
-    let opts = OptsBuilder::from_opts(opts).prefer_socket(false).ssl_opts::<Option<SslOpts>>(tls);
-    Ok(opts.setup(vec![SETUP]).into())
+/// Where the database is, and how it is connected to.
+#[derive(Clone)]
+pub(super) struct Address {
+    opts: Opts,
+    tls: ClientTls,
+}
+
+impl Address {
+    pub(super) fn of(settings: &AuditSettings) -> Result<Self, super::AuditError> {
+        let opts = Opts::from_url(&settings.mysql_url).map_err(super::AuditError::Url)?;
+        // The server's socket file, if it is on this host, would be another way than the one that was asked for.
+        let opts = OptsBuilder::from_opts(opts).prefer_socket(false).setup(vec![SETUP]);
+        Ok(Self { opts: opts.into(), tls: settings.tls.clone() })
+    }
+
+    /// For one connection: with the certificates that are in force now, if TLS is demanded. (The driver keeps what it has
+    /// once read.)
+    pub(super) fn opts(&self) -> Opts {
+        let Some(demanded) = self.opts.ssl_opts().cloned() else { return self.opts.clone() };
+        let pem = self.tls.pem();
+        let tls = match pem.ca.clone() {
+            Some(ca) => demanded.with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true),
+            None => demanded,
+        };
+        let identity = pem.identity.clone();
+        let identity = identity.map(|(chain, key)| ClientIdentity::new(chain.into(), key.into()));
+        let tls = tls.with_client_identity(identity);
+        OptsBuilder::from_opts(self.opts.clone()).ssl_opts::<Option<SslOpts>>(Some(tls)).into()
+    }
 }
 
 /// A connection to a database whose tables are as they should be.

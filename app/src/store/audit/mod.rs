@@ -21,8 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use techsapo_shared::labels::Service;
+use techsapo_tls::ClientTls;
 
-use self::database::{Database, Meter};
+use self::database::{Address, Database, Meter};
 pub use self::spending::{RunSpent, Spending, SpendingError};
 use self::spill::Spill;
 use self::writer::Writer;
@@ -48,8 +49,8 @@ const GRACE: Duration = Duration::from_millis(250);
 pub struct AuditSettings {
     /// The database, with user and password.
     pub mysql_url: String,
-    /// Certificates of the authority that the server is to be known by; absent: the well-known ones.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust, and who to be, where the address demands TLS.
+    pub tls: ClientTls,
     /// Whether the tables are brought up to date.
     pub migrate: bool,
     /// The journal's folder.
@@ -190,7 +191,7 @@ impl Audit {
         let shared = Arc::<Shared>::default();
         let breaker = breakers.add(Service::MySql, POLICY);
         let meter = Meter(Some(recorder.clone()));
-        let spending = Spending::new(database::opts(settings)?, meter, Arc::clone(&breaker));
+        let spending = Spending::new(Address::of(settings)?, meter, Arc::clone(&breaker));
         let writer = Writer {
             database: Database::new(settings, Some(recorder.clone()))?,
             spill: open_spill(&folder)?,

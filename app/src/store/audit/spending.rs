@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, Params, Value};
+use mysql_async::{Conn, Params, Value};
 use techsapo_shared::labels::{ClosedLabel as _, Provider, QueryType, Vendor};
 
-use super::database::{Meter, within};
+use super::database::{Address, Meter, within};
 use super::row::datetime;
 use crate::guard::breaker::Breaker;
 use crate::guard::budget::calendar::Span;
@@ -42,14 +42,14 @@ pub enum SpendingError {
 /// The door. Cheap to clone.
 #[derive(Clone)]
 pub struct Spending {
-    opts: Opts,
+    address: Address,
     meter: Meter,
     breaker: Arc<Breaker>,
 }
 
 impl Spending {
-    pub(super) fn new(opts: Opts, meter: Meter, breaker: Arc<Breaker>) -> Self {
-        Self { opts, meter, breaker }
+    pub(super) fn new(address: Address, meter: Meter, breaker: Arc<Breaker>) -> Self {
+        Self { address, meter, breaker }
     }
 
     /// What each run has spent in a month and in a day of it, by when its analyses ended.
@@ -62,7 +62,7 @@ impl Spending {
         let values = [day.begins_ms, month.begins_ms, month.ends_ms].map(|ms| datetime(ms).into());
         let (sql, values) = query(values);
         let read = within(READ, async {
-            let mut conn = Conn::new(self.opts.clone()).await?;
+            let mut conn = Conn::new(self.address.opts()).await?;
             let select = conn.exec(sql, Params::Positional(values));
             let rows: Vec<(String, u64, u64)> = self.meter.of(QueryType::Select, select).await?;
             conn.disconnect().await?;

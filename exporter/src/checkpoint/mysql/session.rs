@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder};
+use mysql_async::{ClientIdentity, Conn, Error, IoError, Opts, OptsBuilder, SslOpts};
+use techsapo_tls::ClientTls;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tracing::warn;
@@ -21,6 +22,7 @@ const SETUP: &str = "SET SESSION autocommit = 1, SESSION innodb_lock_wait_timeou
 #[derive(Debug)]
 pub(super) struct Session {
     opts: Opts,
+    pub(super) tls: Option<ClientTls>,
     /// Made with the first call.
     runtime: Option<Runtime>,
     connection: Option<Conn>,
@@ -35,7 +37,7 @@ impl Session {
         // The server's socket file, if it is on this host, would be another way than the one that was asked for.
         let opts = OptsBuilder::from_opts(opts).prefer_socket(false).client_found_rows(true);
         let opts = opts.setup(vec![SETUP]).into();
-        Self { opts, runtime: None, connection: None, max_packet: None, warned: false }
+        Self { opts, tls: None, runtime: None, connection: None, max_packet: None, warned: false }
     }
 
     /// Where the database is, without user and password.
@@ -80,8 +82,25 @@ impl Session {
         }
     }
 
+    /// With the certificates that are in force now, if TLS is demanded. (The driver keeps what it has once read.)
+    fn secured(&self) -> Opts {
+        let (Some(demanded), Some(tls)) = (self.opts.ssl_opts().cloned(), &self.tls) else {
+            return self.opts.clone();
+        };
+        let pem = tls.pem();
+        let tls = match pem.ca.clone() {
+            Some(ca) => demanded.with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true),
+            None => demanded,
+        };
+        let identity = pem.identity.clone();
+        let identity = identity.map(|(chain, key)| ClientIdentity::new(chain.into(), key.into()));
+        OptsBuilder::from_opts(self.opts.clone())
+            .ssl_opts(Some::<SslOpts>(tls.with_client_identity(identity)))
+            .into()
+    }
+
     async fn connect(&mut self) -> mysql_async::Result<Conn> {
-        let mut connection = Conn::new(self.opts.clone()).await?;
+        let mut connection = Conn::new(self.secured()).await?;
         let settings = "SELECT @@max_allowed_packet, @@innodb_flush_log_at_trx_commit";
         if let Some((max_packet, flush)) = connection.query_first::<(usize, u8), _>(settings).await? {
             self.max_packet = Some(max_packet);

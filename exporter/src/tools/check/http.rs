@@ -1,15 +1,18 @@
 //! The apps that are polled, and the address to serve on.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use techsapo_shared::event::RuntimeSample;
+use techsapo_tls::ClientTls;
 
 use super::finding::Finding;
+use crate::cli::ListenArgs;
 use crate::pipeline::chain;
 use crate::samplers::status::{Asker, StatusError};
-use crate::tools::human;
+use crate::tools::{human, own_pages};
 
 /// How long whoever listens on our address may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,12 +53,12 @@ fn described(sample: &RuntimeSample<'_>) -> String {
     text
 }
 
-/// Whether an exporter could serve at `address`.
-pub(super) async fn address(address: SocketAddr) -> Finding {
-    let about = format!("web.listen-address {address}");
-    match TcpListener::bind(address) {
+/// Whether an exporter could serve there.
+pub(super) async fn address(listen: &ListenArgs, tls: &ClientTls) -> Finding {
+    let about = format!("web.listen-address {}", listen.address);
+    match TcpListener::bind(listen.address) {
         Ok(_) => Finding::ok(about, "it is free"),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => match who_serves(address).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => match who_serves(listen, tls).await {
             Some(ready) => {
                 Finding::ok(about, format_args!("a running techsapo-exporter serves there: {ready}"))
             }
@@ -73,16 +76,14 @@ pub(super) async fn address(address: SocketAddr) -> Finding {
     }
 }
 
-/// What the exporter that serves at `address` says of itself; nothing if it is none.
-async fn who_serves(address: SocketAddr) -> Option<String> {
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let base = format!("http://{}", SocketAddr::new(host, address.port()));
-    let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().timeout(TIMEOUT).build().ok()?;
+/// What the exporter that serves there says of itself; nothing if it is none.
+async fn who_serves(listen: &ListenArgs, tls: &ClientTls) -> Option<String> {
+    let (client, base) = own_pages::client(listen, tls, TIMEOUT).ok()?;
     let mut landing = client.get(&base).send().await.ok()?;
+    // With users, the page that tells an exporter wants a password.
+    if landing.status() == StatusCode::UNAUTHORIZED && listen.web_config.is_some() {
+        return Some("it wants a password".to_owned());
+    }
     // A page of ours is small; what another program sends may be endless.
     let mut page = Vec::new();
     while let Some(chunk) = landing.chunk().await.ok()? {

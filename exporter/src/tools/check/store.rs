@@ -7,6 +7,7 @@ use mysql_async::Opts;
 use rustix::fs::{Access, access, statvfs};
 use rustix::io::Errno;
 use techsapo_shared::wire::EntryId;
+use techsapo_tls::ClientTls;
 
 use super::finding::{Finding, Verdict};
 use crate::checkpoint::mysql::Mysql;
@@ -78,8 +79,13 @@ fn usable(path: &Path) -> Finding {
 }
 
 /// Looks at a row in a database. What it holds is there if the database could be asked.
-pub(super) fn database(opts: Opts, name: &str, streams: &[String]) -> (Vec<Finding>, Option<Held>) {
-    let mut store = Mysql::new(opts, name);
+pub(super) fn database(
+    opts: Opts,
+    tls: &ClientTls,
+    name: &str,
+    streams: &[String],
+) -> (Vec<Finding>, Option<Held>) {
+    let mut store = Mysql::new(opts, name).secured_by(tls);
     let place = store.describe();
     let about = format!("checkpoint.url {place}");
     let look = match store.look() {

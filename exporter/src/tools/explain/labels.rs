@@ -52,6 +52,9 @@ pub(super) fn meaning(domain: Domain) -> &'static str {
         Domain::ClientIp => "the caller's network, masked by the app",
         Domain::ErrorType => "kind of failure",
         Domain::AppInstance => "the instance of the app",
+        Domain::Certificate => {
+            "the one that the pages are served with, or the one that is shown to Redis, MySQL and apps"
+        }
         Domain::Stream => "key of the stream",
         Domain::Url => "address of the app",
         Domain::Text => "version of the build",

@@ -544,6 +544,14 @@ fn the_exporter_about_itself() -> Vec<Row> {
             .holds(|page| assert!(page.gauge("techsapo_exporter_series").one().value > 10.0)),
         row("techsapo_exporter_scrapes_total")
             .holds(|page| assert!(page.counter("techsapo_exporter_scrapes_total").one().value < 10.0)),
+        // Served in clear: what they hold by TLS, the tests of TLS say.
+        row("techsapo_exporter_tls_handshake_failures_total")
+            .holds(|page| page.counter("techsapo_exporter_tls_handshake_failures_total").is(0)),
+        row("techsapo_exporter_tls_reload_successful")
+            .holds(|page| page.gauge("techsapo_exporter_tls_reload_successful").absent()),
+        row("techsapo_exporter_tls_certificate_not_after_timestamp_seconds").holds(|page| {
+            page.gauge("techsapo_exporter_tls_certificate_not_after_timestamp_seconds").absent();
+        }),
     ]
 }
 

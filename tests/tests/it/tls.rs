@@ -1,0 +1,7 @@
+//! TLS with real handshakes: who is let in and who is refused, before and after certificates were renewed.
+
+mod apps;
+mod database;
+mod redis;
+mod site;
+mod web;
