@@ -25,6 +25,8 @@ declare -A PACKAGE_OF=(
   [prometheus-node-exporter]=prometheus-node-exporter
   [victoria-metrics]=victoria-metrics
   [mariadbd]=mariadb-server
+  [nginx]=nginx
+  [openssl]=openssl
   [python3]=python3
   [virtualenv]=virtualenv
   [shellcheck]=shellcheck
@@ -51,6 +53,7 @@ declare -A SERVICE_OF=(
   [prometheus-node-exporter]=prometheus-node-exporter
   [victoria-metrics]=victoria-metrics
   [mariadb-server]=mariadb
+  [nginx]=nginx
   [netdata-core]=netdata
   [docker.io]='docker containerd'
 )

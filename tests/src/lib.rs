@@ -5,6 +5,8 @@
 //! * [`DriveServer`]: Google Drive and its token endpoint, as strict as Google, with failures to order.
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
+//! * [`Namespace`]: a network of a test's own, where production's names and ports can be used.
+//! * [`Nginx`]: the way in, on production's own configuration.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`engine`]: a container engine, and images without a registry.
@@ -14,6 +16,7 @@
 //! * [`chaos`]: everything at once, under load, with a ledger.
 //! * [`drill`]: something breaks on a real stack, and what that took.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
+//! * [`Production`]: the production stack, each part of which can be killed.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
@@ -34,9 +37,12 @@ pub mod facts;
 pub mod http;
 mod mariadb;
 pub mod monitored;
+mod namespace;
+mod nginx;
 mod ports;
 mod process;
 mod producer;
+pub mod production;
 mod prometheus;
 pub mod proxy;
 pub mod random;
@@ -45,6 +51,7 @@ mod redis_server;
 pub mod repository;
 mod sentinels;
 pub mod sink;
+mod small_disk;
 pub mod stack;
 pub mod vendors;
 pub mod wait;
@@ -56,9 +63,12 @@ pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
 pub use mariadb::MariaDb;
+pub use namespace::Namespace;
+pub use nginx::Nginx;
 pub use ports::free_port;
 pub use process::Process;
 pub use producer::Producer;
+pub use production::Production;
 pub use prometheus::{Later, Prometheus, check_metrics};
 pub use proxy::Proxy;
 pub use redis_cluster::RedisCluster;

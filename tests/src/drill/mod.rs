@@ -5,6 +5,9 @@
 //! A drill measures times and never fails for one that is too long: [`Line::kept`] says whether the promise was kept. It fails
 //! (panics) when facts are lost or something does not come back at all.
 
+mod disk_full;
+mod failover;
+mod partition;
 mod report;
 
 pub use report::{Line, Report};
@@ -20,4 +23,16 @@ pub struct Drill {
 }
 
 /// All drills, in the order in which they run.
-pub const DRILLS: &[Drill] = &[];
+pub const DRILLS: &[Drill] = &[
+    Drill {
+        name: "failover",
+        shows: "each part is killed in turn, and its stand-in takes over",
+        run: failover::run,
+    },
+    Drill {
+        name: "partition",
+        shows: "the network between the programs and Redis goes away, and comes back",
+        run: partition::run,
+    },
+    Drill { name: "disk-full", shows: "a disk is full, and has room again later", run: disk_full::run },
+];

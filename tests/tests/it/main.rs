@@ -21,6 +21,7 @@ mod openapi;
 mod outages;
 mod page;
 mod pipeline;
+mod production;
 mod replicas;
 mod rules;
 mod start_script;
