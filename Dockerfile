@@ -94,7 +94,7 @@ LABEL org.opencontainers.image.title="TechSapo" \
 # The authorities that vendors' servers are known by.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
- && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/techsapo /run/techsapo
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/techsapo /var/lib/techsapo/journal /run/techsapo
 COPY config/ /etc/techsapo/
 COPY --from=binaries /techsapo /usr/local/bin/techsapo
 # Beyond loopback the app wants API keys: `techsapo keys create`.

@@ -116,7 +116,7 @@ prepare() {
 # What Compose makes of them; on the real engine they are tried by the Rust tests.
 compose_files() {
   local file
-  for file in docker-compose.yml docker/docker-compose.monitoring.yml; do docker-compose -f "$file" config --quiet || return; done
+  for file in docker-compose.yml docker/docker-compose.monitoring.yml docker/production/docker-compose.prod.yml; do docker-compose -f "$file" config --quiet || return; done
   TECHSAPO_ENCRYPTED_DIR=/srv docker-compose -f docker-compose.yml -f docker/docker-compose.encrypted.yml config --quiet
 }
 

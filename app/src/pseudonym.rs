@@ -104,8 +104,9 @@ fn random_key() -> io::Result<[u8; KEY_BYTES]> {
 fn make(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let unfinished = file.with_extension(format!("{}.new", std::process::id()));
-    let mut new = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    // Not by the process' number, which is the same in every container.
+    let unfinished = file.with_extension(format!("{}.new", uuid::Uuid::new_v4()));
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     new.write_all(&random_key()?)?;
     new.sync_all()?;
     let linked = match fs::hard_link(&unfinished, file) {

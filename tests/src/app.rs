@@ -120,6 +120,11 @@ impl App {
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The folder of its journal.
     pub fn journal(&self) -> &Path {
         Path::new(&self.setup.environment["TECHSAPO_JOURNAL_DIR"])

@@ -207,7 +207,8 @@ fn is_program(name: &str) -> bool {
     PATH.split(':').any(|folder| Path::new(folder).join(name).is_file())
 }
 
-fn child_of(pid: u32) -> Option<String> {
+/// The first child of a process.
+pub(crate) fn child_of(pid: u32) -> Option<String> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next().map(str::to_owned)
 }

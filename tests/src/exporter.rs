@@ -196,6 +196,11 @@ impl Exporter {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it keeps its checkpoints.
     pub fn checkpoints(&self) -> &Path {
         &self.setup.checkpoints

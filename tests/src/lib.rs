@@ -7,6 +7,8 @@
 //! * [`Authority`]: certificates, right and wrong ones, for whatever speaks TLS.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`certificates`]: an authority by the operators' scripts, and servers that speak TLS alone.
+//! * [`Namespace`]: a network of a test's own, where production's names and ports can be used.
+//! * [`Nginx`]: the way in, on production's own configuration.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`engine`]: a container engine, and images without a registry.
@@ -17,6 +19,7 @@
 //! * [`drill`]: something breaks on a real stack, and what that took.
 //! * [`Stack`]: what `scripts/start-monitoring.sh` starts, as its users have it.
 //! * [`pm2`], [`machine`]: both programs under PM2; a machine that runs systemd.
+//! * [`Production`]: the production stack, each part of which can be killed.
 //! * [`monitored`]: everything at once, as operators see it: what dashboards are asked of.
 //! * [`wait::until`]: waiting with a deadline. No test asserts how long something took.
 //!
@@ -40,10 +43,13 @@ pub mod http;
 pub mod machine;
 mod mariadb;
 pub mod monitored;
+mod namespace;
+mod nginx;
 pub mod pm2;
 mod ports;
 mod process;
 mod producer;
+pub mod production;
 mod prometheus;
 pub mod proxy;
 pub mod random;
@@ -52,6 +58,7 @@ mod redis_server;
 pub mod repository;
 mod sentinels;
 pub mod sink;
+mod small_disk;
 pub mod stack;
 pub mod textfile;
 pub mod vendors;
@@ -66,9 +73,12 @@ pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};
 pub use exposition::{Exposition, Family, Sample, Selection};
 pub use mariadb::MariaDb;
+pub use namespace::Namespace;
+pub use nginx::Nginx;
 pub use ports::free_port;
 pub use process::Process;
 pub use producer::Producer;
+pub use production::Production;
 pub use prometheus::{Later, Prometheus, check_metrics};
 pub use proxy::Proxy;
 pub use redis_cluster::RedisCluster;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -15,9 +16,11 @@ use crate::{Process, free_port, repository, wait};
 #[derive(Debug)]
 pub struct Prometheus {
     // First of the fields, so that it ends before its folder is deleted.
-    _process: Process,
-    _folder: TempDir,
+    process: Process,
+    folder: TempDir,
     port: u16,
+    program: PathBuf,
+    options: Vec<String>,
 }
 
 impl Prometheus {
@@ -58,15 +61,42 @@ impl Prometheus {
     pub fn configured(program: &Path, port: u16, config: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        let process = Self::process(program, &folder, port, &options);
+        let mut server = Self { process, folder, port, program: program.to_owned(), options };
+        server.wait_ready();
+        server
+    }
+
+    fn process(program: &Path, folder: &TempDir, port: u16, options: &[String]) -> Process {
         let mut command = Command::new(program);
         command.current_dir(folder.path()).args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"]);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}")).args(options);
-        let mut process = Process::start("prometheus", folder.path(), &mut command);
+        Process::start("prometheus", folder.path(), &mut command)
+    }
+
+    fn wait_ready(&mut self) {
+        let url = self.url("/-/ready");
         wait::until_true("Prometheus is ready", || {
-            process.assert_alive();
-            get(&format!("http://127.0.0.1:{port}/-/ready")).is_ok_and(|answer| answer.status == 200)
+            self.process.assert_alive();
+            get(&url).is_ok_and(|answer| answer.status == 200)
         });
-        Self { port, _process: process, _folder: folder }
+    }
+
+    /// Kills it.
+    pub fn kill_9(&mut self) {
+        self.process.kill_9();
+    }
+
+    /// Starts it again after [`Prometheus::kill_9`], with its data, and waits until it is ready.
+    pub fn start_again(&mut self) {
+        self.process = Self::process(&self.program, &self.folder, self.port, &self.options);
+        self.wait_ready();
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The address of one of its paths.
@@ -98,6 +128,22 @@ impl Prometheus {
             (labels, element["value"][1].as_str().unwrap().parse().unwrap())
         };
         elements.iter().map(read).collect()
+    }
+
+    /// When the series of `selector` were scraped within the last `window`, oldest first, in Unix seconds.
+    ///
+    /// # Panics
+    /// When the selector is wrong.
+    pub fn scraped(&self, selector: &str, window: Duration) -> Vec<f64> {
+        let query = format!("{selector}[{}ms]", window.as_millis());
+        let answer =
+            send(client().get(self.url("/api/v1/query")).query(&[("query", &query)])).unwrap().json();
+        let series = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
+        let values = series.iter().flat_map(|one| one["values"].as_array().into_iter().flatten());
+        let mut times: Vec<_> = values.map(|value| value[0].as_f64().unwrap()).collect();
+        times.sort_by(f64::total_cmp);
+        times.dedup();
+        times
     }
 
     /// The value of a query with one element; nothing if it has none.

@@ -109,6 +109,18 @@ impl RedisServer {
         }
     }
 
+    /// What it says of itself: `master`, or `slave` and how the way to its master is (`connected`). Nothing if it is away.
+    ///
+    /// # Panics
+    /// When its reply makes no sense.
+    pub fn role(&self) -> Option<Vec<String>> {
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
+        let role: Vec<redis::Value> = redis::cmd("ROLE").query(&mut connection).ok()?;
+        let text = |at: usize| redis::from_redis_value::<String>(role[at].clone()).unwrap();
+        let kind = text(0);
+        Some(if kind == "slave" { vec![kind, text(3)] } else { vec![kind] })
+    }
+
     /// Its address for clients.
     pub fn url(&self) -> String {
         url_of(self.port, self.tls.is_some())

@@ -1,6 +1,7 @@
 //! Real Redis sentinels, which watch a master and promote its replica when it is gone.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::Command;
 
 use redis::FromRedisValue;
@@ -20,7 +21,7 @@ const QUORUM: usize = 2;
 pub struct Sentinels {
     processes: Vec<Process>,
     ports: Vec<u16>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Sentinels {
@@ -32,27 +33,40 @@ impl Sentinels {
     /// # Panics
     /// When they cannot be started, or never know.
     pub fn of(master: &RedisServer, replicas: usize) -> Self {
-        let folder = TempDir::new().unwrap();
-        let (mut processes, mut ports) = (Vec::new(), Vec::new());
-        for _ in 0..COUNT {
-            let (port, name, watched) = (free_port(), Self::MASTER, master.port());
-            let file = folder.path().join(format!("sentinel-{port}.conf"));
+        Self::watching(master.port(), replicas, DOWN_AFTER_MS)
+    }
+
+    /// The same for a master that is reached at `port`, and is taken for down when it has been silent for so long.
+    ///
+    /// # Panics
+    /// When they cannot be started, or never know.
+    pub fn watching(port: u16, replicas: usize, down_after_ms: u32) -> Self {
+        let (folder, ports) = (TempDir::new().unwrap(), [(); COUNT].map(|()| free_port()));
+        let mut sentinels = Self { processes: Vec::new(), ports: ports.to_vec(), folder };
+        for place in 0..COUNT {
+            let (own, name) = (sentinels.ports[place], Self::MASTER);
             let settings = format!(
-                "bind 127.0.0.1\nport {port}\ndir {}\n\
-                 sentinel monitor {name} 127.0.0.1 {watched} {QUORUM}\n\
-                 sentinel down-after-milliseconds {name} {DOWN_AFTER_MS}\n\
+                "bind 127.0.0.1\nport {own}\ndir {}\n\
+                 sentinel monitor {name} 127.0.0.1 {port} {QUORUM}\n\
+                 sentinel down-after-milliseconds {name} {down_after_ms}\n\
                  sentinel failover-timeout {name} 10000\n",
-                folder.path().display()
+                sentinels.folder.path().display()
             );
-            std::fs::write(&file, settings).unwrap();
-            let mut command = Command::new("redis-server");
-            command.arg(&file).arg("--sentinel");
-            processes.push(Process::start(&format!("sentinel-{port}"), folder.path(), &mut command));
-            ports.push(port);
+            std::fs::write(sentinels.file(place), settings).unwrap();
+            let process = sentinels.process(place);
+            sentinels.processes.push(process);
         }
-        let sentinels = Self { processes, ports, _folder: folder };
+        sentinels.wait_known(replicas);
+        sentinels
+    }
+
+    /// Waits until each knows the others and `replicas` replicas of the master.
+    ///
+    /// # Panics
+    /// When one never does.
+    pub fn wait_known(&self, replicas: usize) {
         wait::until_true("the sentinels know one another and the replicas", || {
-            sentinels.ports.iter().all(|&port| {
+            self.ports.iter().all(|&port| {
                 let Some(known) = ask::<HashMap<String, String>>(port, &["MASTER", Self::MASTER]) else {
                     return false;
                 };
@@ -60,7 +74,6 @@ impl Sentinels {
                 count("num-other-sentinels") == Some(COUNT - 1) && count("num-slaves") == Some(replicas)
             })
         });
-        sentinels
     }
 
     /// Their address for the app and the exporter.
@@ -74,19 +87,43 @@ impl Sentinels {
         self.processes[place].kill_9();
     }
 
+    /// Starts one again that was killed, with what it knew.
+    pub fn start_again(&mut self, place: usize) {
+        self.processes[place] = self.process(place);
+    }
+
     /// Waits until all that live name this server as the master.
     ///
     /// # Panics
     /// When they never do.
     pub fn wait_promoted(&self, server: &RedisServer) {
+        self.wait_named(server.port());
+    }
+
+    /// The same for the server that is reached at `port`.
+    ///
+    /// # Panics
+    /// When they never do.
+    pub fn wait_named(&self, port: u16) {
         wait::until_true("the sentinels name the promoted replica", || {
             let named = self
                 .ports
                 .iter()
                 .filter_map(|&port| ask::<(String, u16)>(port, &["GET-MASTER-ADDR-BY-NAME", Self::MASTER]));
             let ports: Vec<_> = named.map(|(_, port)| port).collect();
-            !ports.is_empty() && ports.iter().all(|&port| port == server.port())
+            !ports.is_empty() && ports.iter().all(|&named| named == port)
         });
+    }
+
+    /// A sentinel's own file, which it writes what it knows into.
+    fn file(&self, place: usize) -> PathBuf {
+        self.folder.path().join(format!("sentinel-{}.conf", self.ports[place]))
+    }
+
+    fn process(&self, place: usize) -> Process {
+        let mut command = Command::new("redis-server");
+        command.arg(self.file(place)).arg("--sentinel");
+        Process::start(&format!("sentinel-{}", self.ports[place]), self.folder.path(), &mut command)
     }
 }
 

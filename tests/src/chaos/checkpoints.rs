@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::proxy::Proxy;
 use crate::random::Random;
+use crate::small_disk::SmallDisk;
 use crate::{ExporterSetup, MariaDb};
 
 use super::Store;
@@ -14,8 +14,7 @@ use super::schedule::DATABASE_LINK;
 
 const SLOTS: [&str; 2] = ["state.0", "state.1"];
 /// Size of the slots' disk.
-const DISK: &str = "size=8m";
-const FILLER: &str = "filler";
+const DISK_MEBIBYTES: u32 = 8;
 
 /// The exporters' store. The schedule asks of each kind only for the faults that it has.
 #[derive(Debug)]
@@ -102,7 +101,7 @@ impl Checkpoints {
 pub(super) struct Slots {
     folder: PathBuf,
     /// The folder's own disk, or why it has none.
-    disk: Result<Disk, String>,
+    disk: Result<SmallDisk, String>,
     /// The slot that was damaged last, and how it was left.
     damaged: Option<(&'static str, Vec<u8>)>,
 }
@@ -110,7 +109,7 @@ pub(super) struct Slots {
 impl Slots {
     fn in_folder(folder: &Path) -> Self {
         fs::create_dir(folder).unwrap();
-        Self { folder: folder.to_owned(), disk: Disk::mount(folder), damaged: None }
+        Self { folder: folder.to_owned(), disk: SmallDisk::mount(folder, DISK_MEBIBYTES), damaged: None }
     }
 
     /// Power fails while a checkpoint is written: the slot that was renamed last may have its former content, for the
@@ -159,57 +158,16 @@ impl Slots {
 
     /// Leaves no room on the disk, where there is one.
     pub(super) fn fill(&self) {
-        self.disk.iter().for_each(Disk::fill);
+        self.disk.iter().for_each(SmallDisk::fill);
     }
 
     /// Makes room again.
     pub(super) fn clear(&self) {
-        self.disk.iter().for_each(Disk::clear);
+        self.disk.iter().for_each(SmallDisk::clear);
     }
 }
 
 /// The number of the checkpoint in a slot; it stands behind the magic.
 fn generation_of(slot: &[u8]) -> Option<u64> {
     slot.get(8..16)?.try_into().map(u64::from_le_bytes).ok()
-}
-
-/// A small disk in memory.
-#[derive(Debug)]
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(folder: &Path) -> Result<Self, String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("only root can mount one".to_owned());
-        }
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", DISK, "chaos"]).arg(folder);
-        let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(Self(folder.to_owned()))
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
-    }
-
-    /// Leaves no room.
-    fn fill(&self) {
-        let filler = self.0.join(FILLER);
-        // Ends when there is none.
-        let _ = std::io::copy(
-            &mut std::io::repeat(0),
-            &mut fs::File::create(filler).unwrap_or_else(|error| panic!("{error}")),
-        );
-    }
-
-    fn clear(&self) {
-        let _ = fs::remove_file(self.0.join(FILLER));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a process that is just ending may still have it open.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }

@@ -6,6 +6,9 @@
 //! (panics) when facts are lost or something does not come back at all.
 
 mod certificates;
+mod disk_full;
+mod failover;
+mod partition;
 mod report;
 
 pub use report::{Line, Report};
@@ -21,8 +24,21 @@ pub struct Drill {
 }
 
 /// All drills, in the order in which they run.
-pub const DRILLS: &[Drill] = &[Drill {
-    name: "certificates",
-    shows: "all certificates, keys and the authority are changed under load; a bad certificate is tried",
-    run: certificates::run,
-}];
+pub const DRILLS: &[Drill] = &[
+    Drill {
+        name: "failover",
+        shows: "each part is killed in turn, and its stand-in takes over",
+        run: failover::run,
+    },
+    Drill {
+        name: "partition",
+        shows: "the network between the programs and Redis goes away, and comes back",
+        run: partition::run,
+    },
+    Drill { name: "disk-full", shows: "a disk is full, and has room again later", run: disk_full::run },
+    Drill {
+        name: "certificates",
+        shows: "all certificates, keys and the authority are changed under load; a bad certificate is tried",
+        run: certificates::run,
+    },
+];

@@ -114,7 +114,7 @@ fn local(port: u16) -> String {
 }
 
 /// Starts `command` in `folder` and waits until `address` answers 200 at `path`.
-fn server(name: &str, folder: &Path, address: &str, path: &str, command: &mut Command) -> Process {
+pub(crate) fn server(name: &str, folder: &Path, address: &str, path: &str, command: &mut Command) -> Process {
     let mut process = Process::start(name, folder, command.current_dir(folder));
     wait::until_true(&format!("{name} answers"), || {
         process.assert_alive();
@@ -123,7 +123,7 @@ fn server(name: &str, folder: &Path, address: &str, path: &str, command: &mut Co
     process
 }
 
-fn node_exporter(folder: &Path, address: &str) -> Process {
+pub(crate) fn node_exporter(folder: &Path, address: &str) -> Process {
     let mut command = Command::new("prometheus-node-exporter");
     command.arg(format!("--web.listen-address={address}"));
     server("node-exporter", folder, address, "/metrics", &mut command)
@@ -137,7 +137,7 @@ fn alertmanager(folder: &Path, address: &str) -> Process {
     server("alertmanager", folder, address, "/-/ready", &mut command)
 }
 
-fn long_term_store(folder: &Path, address: &str) -> Process {
+pub(crate) fn long_term_store(folder: &Path, address: &str) -> Process {
     let mut command = Command::new("victoria-metrics");
     command.args(["-storageDataPath=long-term", "-retentionPeriod=90d"]);
     command.arg(format!("-httpListenAddr={address}"));

@@ -24,6 +24,7 @@ mod outages;
 mod page;
 mod pipeline;
 mod pm2;
+mod production;
 mod replicas;
 mod rules;
 mod start_script;

@@ -1,0 +1,8 @@
+//! Production: nginx on the configuration that is delivered, the stack of `docker/production/` without its containers, and what
+//! happens when a part of it dies.
+
+mod compose;
+mod drills;
+mod mutual;
+mod nginx;
+mod stack;

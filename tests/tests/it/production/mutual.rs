@@ -1,0 +1,271 @@
+//! Redis, its sentinels and the monitoring on production's own configurations, names and ports, with certificates and users: in a network
+//! of this test's own instead of containers.
+
+use techsapo_tests::{Namespace, Process, wait};
+
+use super::compose::Prepared;
+
+/// As in the compose file.
+const DATA: [(&str, &str); 5] = [
+    ("10.213.42.10", "redis-0"),
+    ("10.213.42.11", "redis-1"),
+    ("10.213.42.12", "sentinel-0"),
+    ("10.213.42.13", "sentinel-1"),
+    ("10.213.42.14", "sentinel-2"),
+];
+const MONITORING: [(&str, &str); 12] = [
+    ("10.213.43.10", "gate long-term-store grafana exporter prometheus alertmanager"),
+    ("10.213.43.11", "node-exporter"),
+    ("10.213.44.20", "victoria-metrics"),
+    ("10.213.43.30", "grafana-0"),
+    ("10.213.43.31", "grafana-1"),
+    ("10.213.43.40", "exporter-0"),
+    ("10.213.43.41", "exporter-1"),
+    ("10.213.43.50", "prometheus-0"),
+    ("10.213.43.51", "prometheus-1"),
+    ("10.213.43.60", "alertmanager-0"),
+    ("10.213.43.61", "alertmanager-1"),
+    ("10.213.43.62", "alertmanager-2"),
+];
+
+fn certified(hosts: &[(&str, &str)]) -> Prepared {
+    let names: Vec<_> = hosts.iter().flat_map(|(_, names)| names.split(' ')).chain(["localhost"]).collect();
+    Prepared::certified(&names)
+}
+
+/// Redis servers and sentinels, each on the configuration that it keeps.
+struct Data {
+    prepared: Prepared,
+    place: Namespace,
+}
+
+impl Data {
+    /// Starts one, as its container does: what it was told first is kept, with what it learned.
+    fn start(&self, name: &str, address: &str) -> Process {
+        let own = self.place.folder().join(name);
+        let kept = own.join("kept.conf");
+        if !kept.exists() {
+            std::fs::create_dir(&own).unwrap();
+            let told = self.prepared.read(&format!("secrets/production/{name}"));
+            let secrets = self.prepared.path("secrets/production");
+            let told = told.replace("/run/secrets", &secrets.display().to_string());
+            // All are on one host here.
+            let told = told.replace("dir /data", &format!("dir {}\nbind {address}", own.display()));
+            std::fs::write(&kept, told).unwrap();
+        }
+        let mut arguments = vec![kept.display().to_string()];
+        arguments.extend(name.starts_with("sentinel").then(|| "--sentinel".to_owned()));
+        self.place.start(name, "redis-server", &arguments)
+    }
+
+    /// What a server answers a user.
+    fn ask(&self, server: &str, user: &str, words: &[&str]) -> String {
+        let port = if server.starts_with("sentinel") { "26379" } else { "6379" };
+        let secret = match (user, port) {
+            ("techsapo", "26379") => "sentinel-password".to_owned(),
+            ("techsapo", _) => "redis-password".to_owned(),
+            _ => format!("redis-{user}-password"),
+        };
+        let password = match user {
+            "health" => "none".to_owned(),
+            _ => self.prepared.read(&format!("secrets/production/{secret}")),
+        };
+        let tls = "--tls --cacert /etc/ssl/techsapo/ca.crt --cert /etc/ssl/techsapo/redis.crt --key /etc/ssl/techsapo/redis.key";
+        let mut arguments: Vec<&str> = vec!["-h", server, "-p", port];
+        arguments.extend(tls.split(' '));
+        arguments.extend(["--no-auth-warning", "--user", user, "--pass", &password]);
+        self.place.ask("redis-cli", &[&arguments[..], words].concat())
+    }
+
+    fn wait_primary(&self, server: &str) {
+        wait::until_true(&format!("the sentinels name {server}, and it is the primary"), || {
+            ["sentinel-1", "sentinel-2"].iter().all(|sentinel| {
+                let named =
+                    self.ask(sentinel, "techsapo", &["sentinel", "get-master-addr-by-name", "techsapo"]);
+                named == format!("{server}\n6379")
+            }) && self.ask(server, "techsapo", &["role"]).starts_with("master")
+        });
+    }
+}
+
+#[test]
+fn redis_with_certificates_and_users_fails_over_and_remembers_who_is_primary() {
+    let prepared = certified(&DATA);
+    let certificates = prepared.path("tls");
+    let Some(place) = Namespace::start_or_skip("production: Redis", &DATA, &certificates) else { return };
+    let data = Data { prepared, place };
+    let start_all = || DATA.map(|(address, name)| data.start(name, address));
+    let mut servers = start_all();
+    wait::until_true("the sentinels know one another and the replica", || {
+        let known = data.ask("sentinel-0", "sentinel", &["sentinel", "master", "techsapo"]);
+        known.contains("num-slaves\n1") && known.contains("num-other-sentinels\n2")
+    });
+    data.wait_primary("redis-0");
+    for server in ["redis-0", "sentinel-0"] {
+        assert_eq!(data.ask(server, "health", &["ping"]), "PONG");
+        let open = data.place.ask(
+            "redis-cli",
+            &["-h", server, "-p", if server == "redis-0" { "6379" } else { "26379" }, "ping"],
+        );
+        assert!(!open.contains("PONG"), "without TLS nobody is answered: {open}");
+    }
+    for refused in [&["set", "other", "1"][..], &["flushall"], &["config", "get", "dir"], &["shutdown"]] {
+        assert!(data.ask("redis-0", "techsapo", refused).contains("NOPERM"), "{refused:?}");
+    }
+    assert!(data.ask("sentinel-0", "techsapo", &["sentinel", "masters"]).contains("NOPERM"));
+    assert!(data.ask("redis-0", "health", &["get", "techsapo:x"]).contains("NOPERM"));
+    // A renewed certificate is taken in.
+    let reload = [
+        "config",
+        "set",
+        "tls-cert-file",
+        "/etc/ssl/techsapo/redis.crt",
+        "tls-key-file",
+        "/etc/ssl/techsapo/redis.key",
+    ];
+    assert_eq!(data.ask("redis-0", "operator", &reload), "OK");
+
+    data.ask("redis-0", "techsapo", &["xadd", "techsapo:events", "*", "v", "1"]);
+    wait::until_true("the replica has it", || {
+        data.ask("redis-1", "techsapo", &["xlen", "techsapo:events"]) == "1"
+    });
+    servers[0].kill_9();
+    data.wait_primary("redis-1");
+    assert_eq!(data.ask("redis-1", "techsapo", &["xlen", "techsapo:events"]), "1");
+    servers[0] = data.start("redis-0", DATA[0].0);
+    wait::until_true("the old primary follows the new one", || {
+        let role = data.ask("redis-0", "techsapo", &["role"]);
+        role.starts_with("slave\nredis-1") && role.contains("connected")
+    });
+    // All at once, as when the host is started again.
+    drop(servers);
+    let _servers = start_all();
+    data.wait_primary("redis-1");
+    assert_eq!(data.ask("redis-1", "techsapo", &["xlen", "techsapo:events"]), "1");
+}
+
+#[test]
+fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_to_all() {
+    let prepared = certified(&MONITORING);
+    let certificates = prepared.path("tls");
+    let Some(place) = Namespace::start_or_skip("production: monitoring", &MONITORING, &certificates) else {
+        return;
+    };
+    let own = |name: &str| place.folder().join(name).display().to_string();
+    let web = |name: &str| prepared.path(&format!("docker/production/web/{name}.yml")).display().to_string();
+    let start = |name: &str, program: &str, arguments: &[String]| place.start(name, program, arguments);
+    let mut servers = vec![start(
+        "victoria-metrics",
+        "victoria-metrics",
+        &[format!("-storageDataPath={}", own("long-term")), "-httpListenAddr=10.213.44.20:8428".to_owned()],
+    )];
+    let gate = prepared.read("docker/production/gate.conf").replace("/tmp/nginx", &own("nginx"));
+    // All are on one host here, and have their ports on addresses of their own.
+    let gate =
+        regex::Regex::new(r"listen (\d+) ssl").unwrap().replace_all(&gate, "listen 10.213.43.10:$1 ssl");
+    std::fs::write(own("gate.conf"), gate.as_bytes()).unwrap();
+    let of_nginx = ["-p", &own(""), "-c", &own("gate.conf")].map(str::to_owned);
+    let tested = place.ask("nginx", &[&of_nginx.each_ref().map(String::as_str)[..], &["-t"]].concat());
+    assert!(tested.contains("successful"), "{tested}");
+    servers.push(start(
+        "gate",
+        "nginx",
+        &[&of_nginx[..], &["-g".to_owned(), "daemon off;".to_owned()]].concat(),
+    ));
+    servers.push(start(
+        "node-exporter",
+        "prometheus-node-exporter",
+        &[
+            format!("--web.config.file={}", web("node-exporter")),
+            "--web.listen-address=10.213.43.11:9100".to_owned(),
+        ],
+    ));
+    let notifying = prepared.path("run/production/alertmanager/alertmanager.yml").display().to_string();
+    let notifying = std::fs::read_to_string(notifying)
+        .unwrap()
+        .replace("/etc/techsapo/templates", &prepared.path("alertmanager/templates").display().to_string());
+    std::fs::write(own("alertmanager.yml"), notifying).unwrap();
+    for number in 0..3 {
+        let address = format!("10.213.43.6{number}");
+        let mut arguments = vec![
+            format!("--config.file={}", own("alertmanager.yml")),
+            format!("--storage.path={}", own(&format!("alerts-{number}"))),
+            format!("--web.config.file={}", web("alertmanager")),
+            format!("--web.listen-address={address}:9093"),
+            format!("--cluster.listen-address={address}:9094"),
+        ];
+        arguments.extend((0..3).map(|peer| format!("--cluster.peer=alertmanager-{peer}:9094")));
+        servers.push(start(&format!("alertmanager-{number}"), "prometheus-alertmanager", &arguments));
+    }
+    for number in 0..2 {
+        let scraping = prepared.read(&format!("run/production/prometheus-{number}/prometheus.yml"));
+        let scraping =
+            scraping.replace("/etc/techsapo/rules", &prepared.path("prometheus/rules").display().to_string());
+        let scraping =
+            scraping.replace("interval: 15s", "interval: 1s").replace("timeout: 10s", "timeout: 1s");
+        std::fs::write(own(&format!("prometheus-{number}.yml")), scraping).unwrap();
+        let arguments = [
+            format!("--config.file={}", own(&format!("prometheus-{number}.yml"))),
+            format!("--web.config.file={}", web("prometheus")),
+            format!("--web.listen-address=10.213.43.5{number}:9090"),
+            format!("--storage.tsdb.path={}", own(&format!("series-{number}"))),
+        ];
+        servers.push(start(&format!("prometheus-{number}"), "prometheus", &arguments));
+    }
+
+    let curl = |certificate: bool, url: &str, more: &[&str]| {
+        let mut arguments =
+            vec!["--silent", "--noproxy", "*", "--max-time", "5", "--cacert", "/etc/ssl/techsapo/ca.crt"];
+        if certificate {
+            arguments.extend([
+                "--cert",
+                "/etc/ssl/techsapo/grafana.crt",
+                "--key",
+                "/etc/ssl/techsapo/grafana.key",
+            ]);
+        }
+        place.ask("curl", &[&arguments[..], &[url], more].concat())
+    };
+    let value = |url: &str, query: &str| -> Option<String> {
+        let query = format!("query={query}");
+        let answer = curl(true, url, &["--data-urlencode", &query]);
+        let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
+        Some(answer["data"]["result"][0]["value"][1].as_str()?.to_owned())
+    };
+    // By the gate, as Grafana asks.
+    for (job, count) in [("prometheus", "2"), ("alertmanager", "3"), ("long-term-store", "1"), ("node", "1")]
+    {
+        wait::until_true(&format!("{job} is scraped"), || {
+            value("https://prometheus:9090/api/v1/query", &format!("sum(up{{job=\"{job}\"}})")).as_deref()
+                == Some(count)
+        });
+    }
+    wait::until_true("the long-term store has what both send, once", || {
+        value("https://long-term-store:8428/api/v1/query", "count(ALERTS{alertname=\"Watchdog\"})").as_deref()
+            == Some("1")
+    });
+    wait::until_true("alerts come by the gate", || {
+        curl(true, "https://alertmanager:9093/api/v2/alerts", &[]).contains("Watchdog")
+    });
+    let silence = curl(
+        true,
+        "https://alertmanager:9093/api/v2/silences",
+        &["--request", "POST", "--write-out", "%{http_code}"],
+    );
+    assert!(silence.ends_with("403"), "the gate passes on questions alone: {silence}");
+    for url in [
+        "https://long-term-store:8428/metrics",
+        "https://prometheus:9090/metrics",
+        "https://prometheus-0:9090/metrics",
+        "https://alertmanager-0:9093/metrics",
+        "https://node-exporter:9100/metrics",
+    ] {
+        assert!(curl(true, url, &[]).contains("_total"), "{url} with a certificate");
+        assert!(!curl(false, url, &[]).contains("_total"), "{url} without one");
+    }
+    // Grafana's questions go to the other Prometheus.
+    servers.retain(|server| server.name() != "prometheus-0");
+    wait::until_true("the other Prometheus answers", || {
+        value("https://prometheus:9090/api/v1/query", "count(up)").is_some()
+    });
+}
