@@ -12,7 +12,7 @@ use techsapo_tls::own_host;
 
 use crate::clients;
 use crate::config::{Settings, TlsListen};
-use crate::service::{self, StartError};
+use crate::tls::{self, TlsSettingError};
 
 /// How long it may take: less than who watches waits (Docker: 10 s as it is set here).
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub enum Unhealthy {
     Client(reqwest::Error),
     /// The settings of TLS cannot be used.
     #[error("the app cannot be asked: {0}")]
-    Settings(#[from] StartError),
+    Settings(#[from] TlsSettingError),
     /// No answer came in time.
     #[error("{url} does not answer: {reason}")]
     Silent {
@@ -66,7 +66,7 @@ pub fn run(settings: &Settings, out: &mut impl Write) -> Result<(), Unhealthy> {
 /// A client, and what to ask for.
 fn client(settings: &Settings) -> Result<(reqwest::Client, String), Unhealthy> {
     let address = own_address(settings.listen);
-    let builder = clients::neighbourly(&service::tls(settings)?).timeout(TIMEOUT);
+    let builder = clients::neighbourly(&tls::client(settings)?).timeout(TIMEOUT);
     let (builder, origin) = match (settings.tls.listen, &settings.tls.cert_file) {
         (TlsListen::Server | TlsListen::Mutual, Some(certificate)) => {
             let host = own_host(certificate, address.ip());

@@ -13,10 +13,11 @@ use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs::{self, LogError};
 use techsapo_app::providers::keys::KeySources;
 use techsapo_app::roster::Sources;
-use techsapo_app::service::{self, StartError, Tls};
+use techsapo_app::service::{self, StartError};
 use techsapo_app::store::audit::{self, AuditError};
 use techsapo_app::store::drive::{self, KeyFileError};
 use techsapo_app::telemetry::{Recorder, Telemetry, TelemetryError, TelemetrySettings};
+use techsapo_app::tls::{self, Tls, TlsSettingError};
 use techsapo_tls::ClientTls;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,6 +35,8 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Tls(#[from] TlsSettingError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
@@ -58,7 +61,7 @@ impl Failure {
     /// Whether what the process was given is at fault.
     fn is_input(&self) -> bool {
         match self {
-            Self::Config(_) | Self::DriveKey(_) | Self::Start(StartError::Tls { .. }) => true,
+            Self::Config(_) | Self::DriveKey(_) | Self::Tls(_) | Self::Start(StartError::Tls(_)) => true,
             Self::Agreement(error) => error.is_input(),
             _ => false,
         }
@@ -115,8 +118,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     // Read again when it serves; what is wrong is better said now, before anything is opened.
     Sources::new(&loaded.settings, vendor_keys.clone()).read()?;
     drive::check_key(&loaded.settings.drive)?;
-    let tls = service::secure(&mut loaded.settings)?;
-    let door = service::door(&loaded.settings)?;
+    let tls = Tls { client: tls::secure(&mut loaded.settings)?, door: tls::door(&loaded.settings)? };
+    service::audit_settings(&loaded.settings, &tls.client)?;
     if args.check {
         loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
@@ -124,11 +127,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(Command::Migrate) = args.command {
         // The log's file is that of an app, which may be running.
         let _log = logs::start(&LogSettings { file: None, ..loaded.settings.log.clone() })?;
-        return migrate(&loaded.settings, &tls);
+        return migrate(&loaded.settings, &tls.client);
     }
     let _log = logs::start(&loaded.settings.log)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    serve(loaded.settings, Tls { client: tls, door }, vendor_keys)
+    serve(loaded.settings, tls, vendor_keys)
 }
 
 fn migrate(settings: &Settings, tls: &ClientTls) -> Result<(), Failure> {

@@ -9,16 +9,14 @@ use std::time::Instant;
 use jiff::Timestamp;
 use techsapo_shared::event::{BudgetLimits, Event, WHOLE_PPM};
 use techsapo_shared::labels::ClosedLabel;
-use techsapo_tls::{
-    ClientFiles, ClientPolicy, ClientTls, Reloading, ServerFiles, ServerTls, TlsError, Versions,
-};
+use techsapo_tls::ClientTls;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
-use crate::config::{Settings, TlsListen};
+use crate::config::Settings;
 use crate::guard::breaker::Breakers;
 use crate::guard::budget::Budget;
 use crate::guard::keys::Keys;
@@ -37,6 +35,7 @@ use crate::store::audit::{self, Audit, AuditError, AuditSettings};
 use crate::store::drive::{Drive, DriveStartError};
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
+use crate::tls::{self, Tls, TlsSettingError};
 
 /// Why the app cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +49,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Certificates cannot be used.
-    #[error("{setting}: {source}")]
-    Tls {
-        /// Which setting leads to them.
-        setting: &'static str,
-        /// What is wrong.
-        source: TlsError,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsSettingError),
     /// The file of keys is wrong.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -93,71 +87,6 @@ pub enum StartError {
     /// It is not clear who is to be asked.
     #[error(transparent)]
     Providers(#[from] ReloadError),
-}
-
-/// TLS in both directions.
-pub struct Tls {
-    /// Towards servers.
-    pub client: ClientTls,
-    /// Towards callers; nothing: they are served in clear.
-    pub door: Option<Reloading<ServerTls>>,
-}
-
-/// The certificates that the app knows servers by, and shows them.
-///
-/// # Errors
-/// Says what is wrong with which file.
-pub fn tls(settings: &Settings) -> Result<ClientTls, StartError> {
-    ClientTls::load(client_files(settings)).map_err(|source| StartError::Tls { setting: "tls", source })
-}
-
-fn client_files(settings: &Settings) -> ClientFiles {
-    let tls = settings.tls.clone();
-    ClientFiles { ca_file: tls.ca_file, cert_file: tls.cert_file, key_file: tls.key_file }
-}
-
-/// Lets every way to a Redis that goes by TLS use these certificates.
-///
-/// # Errors
-/// As [`tls`].
-pub fn secure(settings: &mut Settings) -> Result<ClientTls, StartError> {
-    let tls = tls(settings)?;
-    settings.redis.url = settings.redis.url.clone().secured_by(&tls);
-    settings.store.redis_url = settings.store.redis_url.take().map(|route| route.secured_by(&tls));
-    Ok(tls)
-}
-
-/// What callers are received with, if it is TLS.
-///
-/// # Errors
-/// Says which setting or file is wrong.
-pub fn door(settings: &Settings) -> Result<Option<Reloading<ServerTls>>, StartError> {
-    let wrong = |source| StartError::Tls { setting: "tls.listen", source };
-    let missing = |what: &str| wrong(TlsError::Settings(format!("it needs {what}")));
-    let tls = &settings.tls;
-    if tls.listen == TlsListen::Off {
-        return Ok(None);
-    }
-    let (Some(cert_file), Some(key_file)) = (tls.cert_file.clone(), tls.key_file.clone()) else {
-        return Err(missing("tls.cert_file and tls.key_file"));
-    };
-    let clients = match (tls.listen, tls.ca_file.clone()) {
-        (TlsListen::Mutual, Some(ca_file)) => ClientPolicy::Required(ca_file),
-        (TlsListen::Mutual, None) => return Err(missing("tls.ca_file")),
-        _ => ClientPolicy::None,
-    };
-    let files = ServerFiles {
-        cert_file,
-        key_file,
-        // Browsers and proxies of all kinds come here.
-        versions: Versions::Tls12And13,
-        clients,
-        client_names: Vec::new(),
-        protocols: vec!["h2", "http/1.1"],
-    };
-    Reloading::new("server certificate", move |reader| ServerTls::load(&files, reader))
-        .map(Some)
-        .map_err(wrong)
 }
 
 /// Reads the API keys. Without any, only this machine may ask.
@@ -359,8 +288,7 @@ pub fn audit_settings(settings: &Settings, tls: &ClientTls) -> Result<Option<Aud
     let Some(mysql_url) = settings.mysql.url.clone() else { return Ok(None) };
     let tls = match settings.mysql.ca_file.clone() {
         // An authority of its own, and still the same certificate of ours.
-        Some(ca_file) => ClientTls::load(ClientFiles { ca_file: Some(ca_file), ..client_files(settings) })
-            .map_err(|source| StartError::Tls { setting: "mysql.ca_file", source })?,
+        Some(ca_file) => tls::with_authority(settings, "mysql.ca_file", ca_file)?,
         None => tls.clone(),
     };
     Ok(Some(AuditSettings {

@@ -77,6 +77,13 @@ fn certificates_that_cannot_be_used_are_told_and_end_with_two() {
         (&[one], "are given together"),
         (&both, "/nowhere/app.crt cannot be read"),
         (&[("TECHSAPO_TLS_CA_FILE", "/proc/self/environ")], "holds no certificate"),
+        (
+            &[
+                ("TECHSAPO_MYSQL_URL", "mysql://u:p@127.0.0.1/db"),
+                ("TECHSAPO_MYSQL_CA_FILE", "/nowhere/ca.crt"),
+            ],
+            "mysql.ca_file: /nowhere/ca.crt",
+        ),
         (&[("TECHSAPO_TLS_LISTEN", "yes")], "off, server or mutual"),
     ] {
         let output = run(env, &["--check"]);

@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde_json::Value;
 use techsapo_app::config::{self, Settings};
 use techsapo_app::providers::keys::KeySources;
-use techsapo_app::service::{self, StartError, Tls};
+use techsapo_app::service::{self, StartError};
 use techsapo_app::telemetry::Recorder;
+use techsapo_app::tls::{self, Tls};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -70,8 +71,7 @@ impl App {
         let address = listener.local_addr().unwrap();
         settings.listen = address;
         let keys = service::keys(&settings).unwrap();
-        let tls =
-            Tls { client: service::secure(&mut settings).unwrap(), door: service::door(&settings).unwrap() };
+        let tls = Tls { client: tls::secure(&mut settings).unwrap(), door: tls::door(&settings).unwrap() };
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
         let served = runtime.spawn(service::serve(
