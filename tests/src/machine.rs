@@ -92,7 +92,12 @@ impl Machine {
             }
             let children = format!("/proc/{0}/task/{0}/children", container.id());
             let children = std::fs::read_to_string(children).unwrap_or_default();
-            children.split_whitespace().next().map(|pid| Ok(pid.to_owned()))
+            // Others prepare the way for it.
+            let is_systemd = |pid: &&str| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|name| name.trim() == "systemd")
+            };
+            children.split_whitespace().find(is_systemd).map(|pid| Ok(pid.to_owned()))
         })?;
         let machine = Self { container, first, _folder: folder, _turn: turn };
         wait::until_true("systemd has started everything", || {
