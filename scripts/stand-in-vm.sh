@@ -57,7 +57,7 @@ memory() {
   done | sort -u | while read -r path; do install -D "$path" "$tree/usr/lib/modules/${path#*/lib/modules/}"; done
   cp "$FOLDER/kernel/lib/modules/$version"/modules.{builtin,order} "$tree/usr/lib/modules/$version/"
   depmod -b "$tree" "$version" 2>/dev/null
-  cp "$ROOT/tests/stand-ins/vm-init.sh" "$tree/init"
+  install -m 755 "$ROOT/tests/stand-ins/vm-init.sh" "$tree/init"
   cp "$ROOT/scripts/encrypted-storage.sh" "$tree/usr/bin/encrypted-storage.sh"
   (cd "$tree" && find . | cpio --create --format=newc --quiet | gzip -1 >"$FOLDER/memory.new")
   mv -f "$FOLDER/memory.new" "$FOLDER/memory"

@@ -1,10 +1,12 @@
 //! A machine of a test's own whose first process is systemd: a container that shares this machine's network, and nothing else. What it
 //! writes is in memory, and gone with this value.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::{Process, binaries, repository, wait};
@@ -19,6 +21,7 @@ pub struct Machine {
     container: Process,
     first: String,
     _folder: TempDir,
+    _turn: File,
 }
 
 impl Machine {
@@ -58,6 +61,10 @@ impl Machine {
         if !missing.is_empty() {
             return Err(format!("{} are missing; ./scripts/test.sh installs them", missing.join(", ")));
         }
+        // One at a time on this machine: two would keep their services in the same control groups.
+        let turn = File::create(std::env::temp_dir().join("techsapo-machine.lock"))
+            .map_err(|error| error.to_string())?;
+        flock(&turn, FlockOperation::LockExclusive).map_err(|error| error.to_string())?;
         let output = Command::new(repository::root().join("scripts/stand-in-machine.sh")).output().unwrap();
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -85,9 +92,14 @@ impl Machine {
             }
             let children = format!("/proc/{0}/task/{0}/children", container.id());
             let children = std::fs::read_to_string(children).unwrap_or_default();
-            children.split_whitespace().next().map(|pid| Ok(pid.to_owned()))
+            // Others prepare the way for it.
+            let is_systemd = |pid: &&str| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|name| name.trim() == "systemd")
+            };
+            children.split_whitespace().find(is_systemd).map(|pid| Ok(pid.to_owned()))
         })?;
-        let machine = Self { container, first, _folder: folder };
+        let machine = Self { container, first, _folder: folder, _turn: turn };
         wait::until_true("systemd has started everything", || {
             machine.try_run("systemctl is-system-running").is_ok_and(|said| said.trim() == "running")
         });

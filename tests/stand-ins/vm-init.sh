@@ -6,7 +6,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/shm
-for module in virtio_pci virtio_blk dm-crypt; do modprobe "$module"; done
+for module in virtio_pci virtio_blk dm-crypt xts aesni-intel; do modprobe "$module"; done
 printf 'the right key of this test' >/key
 printf 'another' >/wrong
 chmod 600 /key /wrong

@@ -278,10 +278,15 @@ fn luks_keeps_what_was_written_over_a_loss_of_power_and_shows_nothing_of_it() {
     std::fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
 
     let mut machine = boot(&images, folder.path(), &disk);
-    let says = |machine: &Process, text: &str| {
-        wait::until_within(VM_PATIENCE, text, || machine.log().contains(text).then_some(()));
+    let says = |machine: &mut Process, text: &str| {
+        wait::until_within(VM_PATIENCE, text, || {
+            let ended = machine.has_ended();
+            let said = machine.log();
+            assert!(!ended || said.contains(text), "it ended before it said {text:?}: {said}");
+            said.contains(text).then_some(())
+        });
     };
-    says(&machine, "ready to lose power");
+    says(&mut machine, "ready to lose power");
     machine.kill_9();
     let said = machine.log();
     for line in [
@@ -302,8 +307,8 @@ fn luks_keeps_what_was_written_over_a_loss_of_power_and_shows_nothing_of_it() {
         );
     }
 
-    let again = boot(&images, folder.path(), &disk);
-    says(&again, "this is the end");
+    let mut again = boot(&images, folder.path(), &disk);
+    says(&mut again, "this is the end");
     let said = again.log();
     for line in [
         "kept: what-must-not-be-seen",
