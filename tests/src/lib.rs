@@ -6,6 +6,7 @@
 //! * [`RedisCluster`], [`Sentinels`]: several Redis servers that belong together.
 //! * [`Alertmanager`], and a [`sink`] that notifications arrive at.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
+//! * [`Backups`]: backups as the scripts make them, and put them back.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`engine`]: a container engine, and images without a registry.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
@@ -22,6 +23,7 @@
 
 mod alertmanager;
 pub mod app;
+mod backups;
 pub mod binaries;
 pub mod browser;
 pub mod chaos;
@@ -46,11 +48,13 @@ pub mod repository;
 mod sentinels;
 pub mod sink;
 pub mod stack;
+pub mod textfile;
 pub mod vendors;
 pub mod wait;
 
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
+pub use backups::Backups;
 pub use browser::Browser;
 pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};
 pub use exporter::{Exporter, ExporterSetup};

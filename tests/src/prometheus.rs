@@ -16,7 +16,7 @@ use crate::{Process, free_port, repository, wait};
 pub struct Prometheus {
     // First of the fields, so that it ends before its folder is deleted.
     _process: Process,
-    _folder: TempDir,
+    folder: TempDir,
     port: u16,
 }
 
@@ -66,12 +66,17 @@ impl Prometheus {
             process.assert_alive();
             get(&format!("http://127.0.0.1:{port}/-/ready")).is_ok_and(|answer| answer.status == 200)
         });
-        Self { port, _process: process, _folder: folder }
+        Self { port, _process: process, folder }
     }
 
     /// The address of one of its paths.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Its folder of data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// What its API answers at `path`, such as `/api/v1/rules`: the part called `data`.

@@ -1,16 +1,18 @@
 //! Which labels an expression's result can have, and whether every metric, label and value that it names exists.
 //!
-//! What exists: the exporter's catalogue, the series that our rules record, and [`FOREIGN`], the few metrics of others
-//! that we use. `versions` sees to it that the latter are really there.
+//! What exists: the exporter's catalogue, what our scripts write for Node Exporter, the series that our rules record, and
+//! [`FOREIGN`], the few metrics of others that we use. `versions` sees to it that the latter are really there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use promql_parser::label::{MatchOp, Matcher};
+use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{
     AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorMatchCardinality, VectorSelector, parse,
 };
 use regex::Regex;
 use techsapo_exporter::catalog::{Domain, FAMILIES, Kind};
+use techsapo_tests::textfile;
 
 use super::book::{Rule, rules};
 
@@ -49,7 +51,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Those of the catalogue, of [`FOREIGN`] and of our recording rules.
+    /// Those of the catalogue, of our scripts, of [`FOREIGN`] and of our recording rules.
     pub(super) fn new() -> Self {
         let mut scraped = BTreeMap::new();
         let targets = || OF_TARGETS.map(|label| (label.to_owned(), None));
@@ -71,6 +73,10 @@ impl Names {
         for (metric, labels) in FOREIGN {
             let labels = labels.iter().map(|&label| (label.to_owned(), None)).chain(targets());
             scraped.insert((*metric).to_owned(), labels.collect());
+        }
+        for metric in textfile::declared() {
+            let labels = metric.labels.into_iter().map(|label| (label, None)).chain(targets());
+            scraped.insert(metric.name, labels.collect());
         }
         let recorded = rules().into_iter().filter(|rule| !rule.alerts);
         Self { scraped, recorded: recorded.map(|rule| (rule.name.clone(), rule)).collect() }
@@ -154,7 +160,7 @@ impl Names {
             let either = binary.op.to_string() == "or";
             return Ok(if either { left.union(&right).cloned().collect() } else { left });
         }
-        if matches!(*binary.lhs, Expr::NumberLiteral(_)) {
+        if binary.lhs.value_type() == ValueType::Scalar {
             return Ok(right);
         }
         let many = binary.modifier.as_ref().map(|modifier| &modifier.card);
@@ -273,6 +279,7 @@ fn what_does_not_exist_is_found() {
         (r#"max(techsapo_memory_usage_percent) or vector(1)"#, vec![]),
         (r#"absent(up{job="node"})"#, vec!["job"]),
         ("provider:llm_response_time_seconds:mean5m * 2", vec!["provider"]),
+        ("time() - max by (job) (up) > 1", vec!["job"]),
         (r#"label_replace(up, "a", "$1", "job", "(.*)")"#, vec!["a", "instance", "job"]),
     ] {
         assert_eq!(labels(text), Ok(wanted.into_iter().map(str::to_owned).collect()), "{text}");
