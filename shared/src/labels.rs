@@ -12,6 +12,8 @@ pub trait ClosedLabel: Copy + Eq + Sized + 'static {
     const ALL: &'static [Self];
     /// The value as it stands in events and series.
     fn as_str(self) -> &'static str;
+    /// The same as it stands in JSON: with its quotes.
+    fn as_json(self) -> &'static str;
     /// Position in [`ClosedLabel::ALL`].
     fn index(self) -> usize;
     /// The value with this spelling, if there is one.
@@ -37,6 +39,11 @@ macro_rules! closed_label {
             #[inline]
             fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+
+            #[inline]
+            fn as_json(self) -> &'static str {
+                match self { $(Self::$variant => concat!("\"", $text, "\"")),+ }
             }
 
             #[inline]

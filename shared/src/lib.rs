@@ -6,17 +6,21 @@
 //! * [`wire`]: how a batch of events stands in a Redis stream, and the keys around that stream.
 //! * [`own_address`]: where a process is reached from its own host; no part of the contract, but the same for both processes.
 //!
-//! `decode` reads a line that is written as producers write it, faster than serde, to the same event.
+//! [`encode`] and `decode` write an event as its line, and read a line that is written so, faster than serde and to the same
+//! effect.
 //!
 //! A contract has no runtime: this crate does no I/O, reads no clock and knows neither Redis' client nor a metric's
 //! name. `shared/event.schema.json` is generated from [`event::Event`] for producers in other languages.
 
 pub mod audit;
 mod decode;
+mod encode;
 pub mod event;
 pub mod labels;
 pub mod own_address;
 pub mod wire;
+
+pub use encode::encode;
 
 #[cfg(test)]
 mod schema;

@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use techsapo_shared::audit::{AuditCall, AuditNote};
 use techsapo_shared::event::*;
 use techsapo_shared::labels::ClosedLabel;
 use techsapo_shared::wire::{Batch, EntryId, LOST_LINE, Line, Origin, StreamKeys, decode_line};
@@ -58,6 +59,40 @@ fn analysis() -> impl Strategy<Value = Event<'static>> {
             audit: None,
         })
     })
+}
+
+fn audit_note() -> impl Strategy<Value = AuditNote> {
+    let string = || text().prop_map(Cow::into_owned);
+    let call =
+        ((label(), string(), label()), (duration(), 0..=MAX_TOKENS, 0..=MAX_TOKENS), option::of(string()))
+            .prop_map(|((provider, model, status), (duration_us, input_tokens, output_tokens), error)| {
+                AuditCall {
+                    provider,
+                    model,
+                    status,
+                    duration_us,
+                    input_tokens,
+                    output_tokens,
+                    cost_nanousd: output_tokens,
+                    error,
+                }
+            });
+    let who = (string(), string(), option::of(string()), string());
+    (who, (text(), bytes(), string(), bytes()), vec(call, 0..4)).prop_map(
+        |((request_id, caller, user, session_id), (mode, prompt_bytes, prompt_hash, cost_nanousd), calls)| {
+            AuditNote {
+                request_id,
+                caller,
+                user,
+                session_id,
+                mode,
+                prompt_bytes,
+                prompt_hash,
+                cost_nanousd,
+                calls,
+            }
+        },
+    )
 }
 
 fn llm_request() -> impl Strategy<Value = Event<'static>> {
@@ -238,6 +273,18 @@ proptest! {
         let decoded: Vec<_> = batch.lines().map(decode_line).collect();
         let expected: Vec<_> = records.into_iter().map(|record| Ok(record.map_or(Line::Lost, Line::Event))).collect();
         prop_assert_eq!(decoded, expected);
+    }
+
+    #[test]
+    fn an_event_is_written_as_serde_writes_it(event in event(), note in option::of(audit_note())) {
+        let mut event = event;
+        if let Event::Analysis(analysis) = &mut event {
+            analysis.audit = note.map(Box::new);
+        }
+        let mut line = b"before ".to_vec();
+        techsapo_shared::encode(&event, &mut line).unwrap();
+        let expected = [b"before ".to_vec(), line_of(Some(&event))].concat();
+        prop_assert_eq!(String::from_utf8_lossy(&line), String::from_utf8_lossy(&expected));
     }
 
     #[test]

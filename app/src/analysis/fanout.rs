@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::verdict::{Read, Reader};
 use super::{Call, CallError, Limits, Question, Step, Target, Watch};
 use crate::providers::{Before, Completion, CompletionRequest};
 
@@ -30,8 +31,9 @@ pub(super) async fn parallel(
     asked: &[Target],
     spares: &[Target],
     clock: Clock,
+    reader: &Reader<'_>,
     watch: &Watch,
-) -> Vec<Call> {
+) -> Vec<Read> {
     let numbered =
         |index: usize, target| async move { (index, call(question, target, Before::Nothing, clock).await) };
     let mut targets = asked.iter().chain(spares).enumerate();
@@ -43,7 +45,7 @@ pub(super) async fn parallel(
         if call.result.is_err() && !clock.left().is_zero() {
             running.extend(targets.next().map(|(index, target)| numbered(index, target)));
         }
-        calls.push((index, call));
+        calls.push((index, reader.read(call)));
     }
     calls.sort_by_key(|(index, _)| *index);
     calls.into_iter().map(|(_, call)| call).collect()
@@ -55,21 +57,22 @@ pub(super) async fn sequential(
     asked: &[Target],
     spares: &[Target],
     clock: Clock,
+    reader: &Reader<'_>,
     watch: &Watch,
-) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::with_capacity(asked.len());
+) -> Vec<Read> {
+    let mut calls: Vec<Read> = Vec::with_capacity(asked.len());
     let mut wanted = asked.len();
     for target in asked.iter().chain(spares) {
         if calls.len() == wanted || clock.left().is_zero() {
             break;
         }
-        let previous =
-            calls.iter().rev().find_map(|call| call.result.as_ref().ok()).map(|answer| answer.text.as_str());
+        let previous = calls.iter().rev().find_map(|read| read.call.result.as_ref().ok());
+        let previous = previous.map(|answer| answer.text.as_str());
         let before = previous.map_or(Before::Nothing, Before::Improve);
         let call = call(question, target, before, clock).await;
         watch(Step::Answer(&call));
         wanted += usize::from(call.result.is_err());
-        calls.push(call);
+        calls.push(reader.read(call));
     }
     calls
 }

@@ -29,6 +29,7 @@ pub use call::{Call, CallError};
 use synthesis::Merger;
 pub use synthesis::{Hindrance, Synthesis};
 pub use verdict::{Pair, Verdict};
+use verdict::{Read, Reader};
 
 /// Longest chain of calls that can be asked for in sequential mode.
 pub const MAX_DEPTH: usize = 5;
@@ -183,7 +184,9 @@ impl Plan {
         ended_ms: u64,
         duration: Duration,
     ) -> Report {
-        let (verdict, outcome) = judge(&self.question.prompt, self.needed, &calls, Failure::NotEnoughAnswers);
+        let reader = Reader::of(&self.question.prompt);
+        let read = calls.into_iter().map(|call| reader.read(call)).collect();
+        let (verdict, calls, outcome) = judge(read, self.needed, Failure::NotEnoughAnswers);
         let Question { task_type, mode, .. } = self.question;
         let synthesis = synthesis.map(Synthesis::Asked);
         Report {
@@ -415,13 +418,24 @@ impl Analyzer {
         let started = Instant::now();
         let Plan { question, needed, asked, spares, merger } = plan;
         let clock = fanout::Clock { started, limits: self.limits };
-        let calls = match question.mode {
-            Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, watch).await,
-            Mode::Sequential { .. } => fanout::sequential(&question, &asked, &spares, clock, watch).await,
+        let reader = Reader::of(&question.prompt);
+        let asking = async {
+            match question.mode {
+                Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, &reader, watch).await,
+                Mode::Sequential { .. } => {
+                    fanout::sequential(&question, &asked, &spares, clock, &reader, watch).await
+                }
+            }
         };
+        let reading = async {
+            // The connections' turn first, so that the question is under way while it is read here.
+            tokio::task::yield_now().await;
+            reader.prompt();
+        };
+        let (read, ()) = tokio::join!(asking, reading);
         let in_vain =
             if clock.left().is_zero() { Failure::DeadlineExceeded } else { Failure::NotEnoughAnswers };
-        let (verdict, outcome) = judge(&question.prompt, needed, &calls, in_vain);
+        let (verdict, calls, outcome) = judge(read, needed, in_vain);
         let synthesis = match merger.filter(|_| outcome.is_ok()) {
             Some(merger) => {
                 let targets: Vec<_> = asked.iter().chain(&spares).collect();
@@ -443,13 +457,14 @@ impl Analyzer {
     }
 }
 
-/// What the answers say together, and which one is returned; else that the budget was in the way, or `in_vain`.
-fn judge(prompt: &str, needed: usize, calls: &[Call], in_vain: Failure) -> (Verdict, Result<usize, Failure>) {
-    let verdict = Verdict::of(prompt, calls);
-    let could_have = verdict.answered + over_budget(calls).count();
+/// What the answers say together, the calls that brought them, and which one is returned; else that the budget was in the way,
+/// or `in_vain`.
+fn judge(read: Vec<Read>, needed: usize, in_vain: Failure) -> (Verdict, Vec<Call>, Result<usize, Failure>) {
+    let (verdict, calls) = Verdict::of(read);
+    let could_have = verdict.answered + over_budget(&calls).count();
     let in_vain = if could_have >= needed { Failure::OverBudget } else { in_vain };
     let outcome = verdict.chosen.filter(|_| verdict.answered >= needed).ok_or(in_vain);
-    (verdict, outcome)
+    (verdict, calls, outcome)
 }
 
 #[cfg(test)]

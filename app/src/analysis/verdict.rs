@@ -18,6 +18,8 @@
 use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::Provider as Name;
 
+use std::sync::OnceLock;
+
 use super::Call;
 use super::agreement::{Comparison, Fingerprint, Prompt};
 
@@ -60,13 +62,48 @@ pub struct Verdict {
     pub answered: usize,
 }
 
+/// Reads a question, and its answers as they come: most of what comparing takes is done while others are waited for.
+pub(super) struct Reader<'a> {
+    question: &'a str,
+    prompt: OnceLock<Prompt>,
+}
+
+impl<'a> Reader<'a> {
+    /// Of a question, which is not read yet.
+    pub(super) fn of(question: &'a str) -> Self {
+        Self { question, prompt: OnceLock::new() }
+    }
+
+    /// Reads the question, unless it was read before.
+    pub(super) fn prompt(&self) -> &Prompt {
+        self.prompt.get_or_init(|| Prompt::of(self.question))
+    }
+
+    /// Reads the answer that a call brought, if it brought one.
+    pub(super) fn read(&self, call: Call) -> Read {
+        let fingerprint =
+            call.result.as_ref().ok().map(|answer| Fingerprint::of(&answer.text, self.prompt()));
+        Read { call, fingerprint }
+    }
+}
+
+/// A call that ended, and its answer made ready to be compared.
+pub(super) struct Read {
+    pub(super) call: Call,
+    fingerprint: Option<Fingerprint>,
+}
+
 impl Verdict {
-    /// Compares the answers among `calls` to the question `prompt`.
-    pub fn of(prompt: &str, calls: &[Call]) -> Self {
-        let prompt = Prompt::of(prompt);
-        let fingerprint = |call: &Call| Some(Fingerprint::of(&call.result.as_ref().ok()?.text, &prompt));
+    /// Compares the answers that calls brought, which are given back in the same order.
+    pub(super) fn of(read: Vec<Read>) -> (Self, Vec<Call>) {
+        let (calls, fingerprints): (Vec<Call>, Vec<_>) =
+            read.into_iter().map(|Read { call, fingerprint }| (call, fingerprint)).unzip();
+        (Self::between(&calls, &fingerprints), calls)
+    }
+
+    fn between(calls: &[Call], fingerprints: &[Option<Fingerprint>]) -> Self {
         let answers: Vec<_> =
-            calls.iter().enumerate().filter_map(|(index, call)| Some((index, fingerprint(call)?))).collect();
+            fingerprints.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref()?))).collect();
         let mut verdict = Self { asked: calls.len(), answered: answers.len(), ..Self::default() };
         let mut scores = vec![vec![None; calls.len()]; calls.len()];
         for (position, (a, one)) in answers.iter().enumerate() {

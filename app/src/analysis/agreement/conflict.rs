@@ -67,11 +67,12 @@ pub(super) fn conflicts(a: &Fingerprint, b: &Fingerprint) -> Vec<Conflict> {
     if matches!((a.stance, b.stance), (Some(one), Some(other)) if one != other) {
         found.push(Conflict::Verdict);
     }
-    for (one, other) in [(a, b), (b, a)] {
-        for (at, sentence) in one.sentences.iter().enumerate() {
-            let Some((nearest, overlap)) = counterpart(sentence, &other.sentences) else { continue };
-            let same_side = a.stance.is_some() && a.stance == b.stance;
-            in_sentences(sentence, &other.sentences[nearest], overlap, same_side, &mut found);
+    let same_side = a.stance.is_some() && a.stance == b.stance;
+    let (nearest_to_a, nearest_to_b) = counterparts(&a.sentences, &b.sentences);
+    for (one, other, nearest) in [(a, b, nearest_to_a), (b, a, nearest_to_b)] {
+        for (at, nearest) in nearest.into_iter().enumerate() {
+            let Some((nearest, overlap)) = nearest else { continue };
+            in_sentences(&one.sentences[at], &other.sentences[nearest], overlap, same_side, &mut found);
             if overlap >= NEARLY_EQUAL && numbers_exchanged(one, at, other, nearest) {
                 found.push(Conflict::Number);
             }
@@ -91,11 +92,29 @@ pub(super) fn conflicts(a: &Fingerprint, b: &Fingerprint) -> Vec<Conflict> {
     found
 }
 
-/// The sentence that speaks most nearly of the same, and how nearly.
-fn counterpart(sentence: &Sentence, others: &[Sentence]) -> Option<(usize, f64)> {
-    let overlaps = others.iter().map(|other| sentence.overlap(other)).enumerate();
-    // Backwards, so that the first of equals wins.
-    overlaps.filter(|(_, overlap)| *overlap >= RELATED).rev().max_by(|a, b| a.1.total_cmp(&b.1))
+/// For a sentence: which one of the other answer speaks most nearly of the same, and how nearly.
+type Counterpart = Option<(usize, f64)>;
+
+/// The counterparts of the sentences of two answers in each other; the first of equals.
+fn counterparts(a: &[Sentence], b: &[Sentence]) -> (Vec<Counterpart>, Vec<Counterpart>) {
+    let (mut of_a, mut of_b): (Vec<Counterpart>, Vec<Counterpart>) =
+        (vec![None; a.len()], vec![None; b.len()]);
+    let is_nearer = |known: &Counterpart, overlap: f64| known.is_none_or(|(_, known)| overlap > known);
+    for (at_a, one) in a.iter().enumerate() {
+        for (at_b, other) in b.iter().enumerate() {
+            let overlap = one.overlap(other);
+            if overlap < RELATED {
+                continue;
+            }
+            if is_nearer(&of_a[at_a], overlap) {
+                of_a[at_a] = Some((at_b, overlap));
+            }
+            if is_nearer(&of_b[at_b], overlap) {
+                of_b[at_b] = Some((at_a, overlap));
+            }
+        }
+    }
+    (of_a, of_b)
 }
 
 fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found: &mut Vec<Conflict>) {
@@ -127,7 +146,9 @@ fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found
     }
     let content = |terms: &[&Term]| terms.iter().filter(|term| term.content).count();
     let exchanged = [content(&only_a), content(&only_b)];
-    let (likeness, alike) = a.likeness(b);
+    // Of all terms, those without a meaning too: how many both have, and their share.
+    let alike = (a.terms.len() - only_a.len()).min(b.terms.len() - only_b.len());
+    let likeness = 2.0 * alike as f64 / (a.terms.len() + b.terms.len()).max(1) as f64;
     if opposite.is_none()
         && denied == 0
         && likeness >= EQUAL_BUT_FOR
@@ -158,7 +179,12 @@ impl<'a> Denied<'a> {
         let behind = |prefixes: &[&str]| {
             prefixes.iter().find_map(|prefix| word.strip_prefix(prefix).filter(|rest| !rest.is_empty()))
         };
-        Self([behind(NEGATING_PREFIXES), behind(NEGATING_PREFIXES_JA)])
+        // Every word of two sentences that the other lacks comes here.
+        match word.as_bytes().first() {
+            Some(b'u' | b'i' | b'n' | b'd') => Self([behind(NEGATING_PREFIXES), None]),
+            Some(first) if !first.is_ascii() => Self([None, behind(NEGATING_PREFIXES_JA)]),
+            _ => Self([None, None]),
+        }
     }
 
     fn is(self, is_japanese: bool, word: &str) -> bool {
@@ -209,7 +235,7 @@ fn numbers_differ(a: &Fingerprint, b: &Fingerprint) -> bool {
 fn about_the_same(a: &Fingerprint, one: &Quantity, b: &Fingerprint, other: &Quantity) -> bool {
     let related = if one.dimension == Dimension::Plain { RELATED } else { RELATED_BY_UNIT };
     match (a.sentences.get(one.sentence), b.sentences.get(other.sentence)) {
-        (Some(a), Some(b)) => a.overlap(b) >= related || a.content.len().min(b.content.len()) <= 2,
+        (Some(a), Some(b)) => a.overlap(b) >= related || a.content().len().min(b.content().len()) <= 2,
         _ => false,
     }
 }

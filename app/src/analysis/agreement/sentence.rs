@@ -4,8 +4,7 @@
 //! term and not to the sentence, so that "not only fast but never wrong" and "fast and right" are set against each other
 //! word by word.
 
-use std::cmp::Ordering;
-
+use compact_str::CompactString;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::lexicon::{
@@ -23,7 +22,7 @@ const REACH_JA: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Term {
     /// The stem, folded.
-    pub(super) text: String,
+    pub(super) text: CompactString,
     /// Its hash: most words are told apart by it.
     pub(super) hash: u64,
     /// Whether a negation reaches it.
@@ -33,8 +32,8 @@ pub(super) struct Term {
 }
 
 impl Term {
-    fn new(text: String, negated: bool, content: bool) -> Self {
-        Self { hash: hash(text.as_str()), text, negated, content }
+    fn new(text: &str, negated: bool, content: bool) -> Self {
+        Self { hash: hash(text), text: CompactString::new(text), negated, content }
     }
 
     /// Whether it is the same word.
@@ -42,8 +41,9 @@ impl Term {
         self.hash == other.hash && self.text == other.text
     }
 
-    fn order(&self, other: &Self) -> Ordering {
-        self.text.cmp(&other.text)
+    /// The same words have the same key, and there is an order.
+    fn key(&self) -> (u64, &str) {
+        (self.hash, &self.text)
     }
 }
 
@@ -52,8 +52,8 @@ impl Term {
 pub(super) struct Sentence {
     /// In the order of the text.
     pub(super) terms: Vec<Term>,
-    /// Those with a meaning, each once, ordered by their text.
-    pub(super) content: Vec<Term>,
+    /// Places of those with a meaning, each once, ordered by their key.
+    content: Vec<usize>,
 }
 
 impl Sentence {
@@ -67,10 +67,15 @@ impl Sentence {
                 spaced(clause, &mut terms);
             }
         }
-        let mut content: Vec<_> = terms.iter().filter(|term| term.content).cloned().collect();
-        content.sort_by(|a, b| a.order(b).then(a.negated.cmp(&b.negated)));
-        content.dedup_by(|a, b| a.text == b.text);
+        let mut content: Vec<usize> = (0..terms.len()).filter(|&at| terms[at].content).collect();
+        content.sort_by_key(|&at| (terms[at].key(), terms[at].negated));
+        content.dedup_by(|a, b| terms[*a].says(&terms[*b]));
         Self { terms, content }
+    }
+
+    /// The terms with a meaning, each once.
+    pub(super) fn content(&self) -> impl ExactSizeIterator<Item = &Term> {
+        self.content.iter().map(|&at| &self.terms[at])
     }
 
     /// Share of the terms with a meaning that both have: 2 |A ∩ B| / (|A| + |B|).
@@ -79,22 +84,12 @@ impl Sentence {
         if all == 0 { 0.0 } else { 2.0 * self.shared(other).count() as f64 / all as f64 }
     }
 
-    /// The same share of all terms, those without a meaning too; and how many both have.
-    pub(super) fn likeness(&self, other: &Self) -> (f64, usize) {
-        let shared = self.terms.len() - self.lacking_in(other).count();
-        let shared = shared.min(other.terms.len() - other.lacking_in(self).count());
-        let all = self.terms.len() + other.terms.len();
-        (if all == 0 { 0.0 } else { 2.0 * shared as f64 / all as f64 }, shared)
-    }
-
     /// The terms that both have, as each has them.
     pub(super) fn shared<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Term, &'a Term)> {
-        let mut theirs = other.content.as_slice();
-        self.content.iter().filter_map(move |mine| {
-            while theirs.first().is_some_and(|first| first.text < mine.text) {
-                theirs = &theirs[1..];
-            }
-            theirs.first().filter(|first| first.text == mine.text).map(|first| (mine, first))
+        let mut theirs = other.content().peekable();
+        self.content().filter_map(move |mine| {
+            while theirs.next_if(|first| first.key() < mine.key()).is_some() {}
+            theirs.peek().filter(|first| first.says(mine)).map(|first| (mine, *first))
         })
     }
 
@@ -110,16 +105,16 @@ pub(super) fn clauses(sentence: &str) -> impl Iterator<Item = &str> {
 }
 
 /// English words, apostrophes resolved: "don't" is "do not", "it's" is "it".
-pub(super) fn words(clause: &str) -> Vec<String> {
+pub(super) fn words(clause: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for word in clause.unicode_words() {
         match word {
-            "cannot" | "can't" => words.extend(["can".to_owned(), "not".to_owned()]),
-            "won't" => words.extend(["will".to_owned(), "not".to_owned()]),
+            "cannot" | "can't" => words.extend(["can", "not"]),
+            "won't" => words.extend(["will", "not"]),
             _ => match (word.strip_suffix("n't"), word.split_once('\'')) {
-                (Some(verb), _) => words.extend([verb.to_owned(), "not".to_owned()]),
-                (None, Some((stem, _))) => words.push(stem.to_owned()),
-                (None, None) => words.push(word.to_owned()),
+                (Some(verb), _) => words.extend([verb, "not"]),
+                (None, Some((stem, _))) => words.push(stem),
+                (None, None) => words.push(word),
             },
         }
     }
@@ -127,37 +122,38 @@ pub(super) fn words(clause: &str) -> Vec<String> {
 }
 
 /// At which words a negation stands.
-pub(super) fn negates(words: &[String], at: usize) -> bool {
-    let is = |word: &str| words.get(at).is_some_and(|known| known == word);
-    let next = words.get(at + 1).map(String::as_str);
-    NEGATORS.contains(&words[at].as_str())
-        && !NO_NEGATIONS.iter().any(|[first, second]| is(first) && next == Some(*second))
-        && !(is("nor") && words[..at].iter().any(|word| word == "neither"))
+pub(super) fn negates(words: &[&str], at: usize) -> bool {
+    let (word, next) = (words[at], words.get(at + 1));
+    NEGATORS.contains(&word)
+        && !NO_NEGATIONS.iter().any(|[first, second]| word == *first && next == Some(second))
+        && !(word == "nor" && words[..at].contains(&"neither"))
 }
 
 fn spaced(clause: &str, terms: &mut Vec<Term>) {
     let words = words(clause);
     let mut reach = 0;
-    for (at, word) in words.iter().enumerate() {
+    for (at, &word) in words.iter().enumerate() {
         if negates(&words, at) {
             // Twice negated is not negated.
             reach = if reach > 0 { 0 } else { REACH };
-        } else if matches!(word.as_str(), "but" | "because" | "since" | "so" | "if" | "unless") {
+        } else if matches!(word, "but" | "because" | "since" | "so" | "if" | "unless") {
             reach = 0;
         }
         let content = !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
-        terms.push(Term::new(stem(word).to_owned(), reach > 0 && content, content));
+        terms.push(Term::new(stem(word), reach > 0 && content, content));
         reach -= usize::from(reach > 0 && content);
     }
 }
 
 /// An English word without the endings of number, person and tense.
 pub(super) fn stem(word: &str) -> &str {
+    let ends_on_one = matches!(word.as_bytes().last(), Some(b'y' | b'g' | b's' | b'd' | b'r' | b'e'));
     if !word.is_ascii() || word.len() < 4 {
         return word;
     }
     let base = ["ingly", "edly", "ings", "ing", "ied", "ies", "ers", "ed", "es", "ly", "er", "s", "e"]
         .iter()
+        .filter(|_| ends_on_one)
         .find_map(|ending| {
             word.strip_suffix(ending)
                 .filter(|base| base.len() >= 3 && !(*ending == "s" && base.ends_with('s')))
@@ -208,25 +204,25 @@ fn unspaced(clause: &str, terms: &mut Vec<Term>) {
     let chars: Vec<(usize, char)> = clause.char_indices().collect();
     for run in chars.chunk_by(|(_, a), (_, b)| kind(*a) == kind(*b)) {
         let (start, c) = run[0];
-        let text: String = run.iter().map(|(_, c)| *c).collect();
-        let mut push = |text: String, content: bool| {
+        // From the first character of some neighbours to the last.
+        let text = |some: &[(usize, char)]| {
+            let (last, c) = some[some.len() - 1];
+            &clause[some[0].0..last + c.len_utf8()]
+        };
+        let mut push = |text: &str, content: bool| {
             terms.push(Term::new(text, false, content));
             starts.push(start);
         };
         match kind(c) {
-            Kind::Ideograph if run.len() > 1 => {
-                run.windows(2).for_each(|pair| push(pair.iter().map(|(_, c)| *c).collect(), true));
-            }
-            Kind::Ideograph => push(text, true),
-            Kind::Katakana => push(text.trim_end_matches('ー').to_owned(), true),
-            Kind::Hiragana if run.len() > 1 => {
-                run.windows(2).for_each(|pair| push(pair.iter().map(|(_, c)| *c).collect(), false));
-            }
-            Kind::Hiragana => push(text, false),
-            Kind::Word => words(&text).iter().for_each(|word| {
+            Kind::Ideograph if run.len() > 1 => run.windows(2).for_each(|pair| push(text(pair), true)),
+            Kind::Ideograph => push(text(run), true),
+            Kind::Katakana => push(text(run).trim_end_matches('ー'), true),
+            Kind::Hiragana if run.len() > 1 => run.windows(2).for_each(|pair| push(text(pair), false)),
+            Kind::Hiragana => push(text(run), false),
+            Kind::Word => words(text(run)).iter().for_each(|word| {
                 let content =
                     !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
-                push(stem(word).to_owned(), content);
+                push(stem(word), content);
             }),
             Kind::Other => {}
         }
@@ -287,7 +283,12 @@ mod tests {
     use super::*;
 
     fn negated(text: &str) -> Vec<String> {
-        Sentence::of(text).terms.into_iter().filter(|term| term.negated).map(|term| term.text).collect()
+        Sentence::of(text)
+            .terms
+            .into_iter()
+            .filter(|term| term.negated)
+            .map(|term| term.text.into_string())
+            .collect()
     }
 
     #[test]

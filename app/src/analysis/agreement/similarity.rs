@@ -35,7 +35,8 @@ impl Wording {
         let is_asked =
             |list: &Weights, key: u64| list.binary_search_by_key(&key, |(known, _)| *known).is_ok();
         let discount = |list: &Weights, key: u64| if is_asked(list, key) { ASKED_WEIGHT } else { 1.0 };
-        let mut counts: Vec<(u64, (u32, f64))> = Vec::new();
+        let mut counts: Vec<(u64, (u32, f64))> =
+            Vec::with_capacity(sentences.iter().map(|sentence| sentence.terms.len()).sum());
         let mut count = |term: u64, weight: f64| counts.push((term, (1, weight)));
         for term in sentences.iter().flat_map(|sentence| &sentence.terms) {
             count(term.hash, if term.content { 1.0 } else { FUNCTION_WEIGHT });
@@ -46,12 +47,22 @@ impl Wording {
         let weight = |(term, (count, kind)): (u64, (u32, f64))| {
             (term, kind * discount(&asked.terms, term) * (1.0 + f64::from(count).ln()))
         };
-        let counts = joined(counts, |(count, _), (more, _)| *count += more);
+        // Stable: of a term that is a character too, the first decides what it weighs.
+        counts.sort_by_key(|(term, _)| *term);
+        counts.dedup_by(|(term, (more, _)), (first, (count, _))| {
+            let is_same = term == first;
+            *count += if is_same { *more } else { 0 };
+            is_same
+        });
         let terms: Weights = counts.into_iter().map(weight).collect();
-        let mut trigrams = Weights::new();
-        folded.iter().for_each(|sentence| grams(sentence, &mut trigrams));
-        let mut trigrams = joined(trigrams, |weight, more| *weight += more);
-        trigrams.iter_mut().for_each(|(gram, weight)| *weight *= discount(&asked.trigrams, *gram));
+        let mut grams = Vec::with_capacity(folded.iter().map(String::len).sum());
+        folded.iter().for_each(|sentence| add_grams(sentence, &mut grams));
+        grams.sort_unstable();
+        let weight = |same: &[u64]| {
+            let gram = same[0];
+            (gram, weight_of_gram(gram) * same.len() as f64 * discount(&asked.trigrams, gram))
+        };
+        let trigrams: Weights = grams.chunk_by(u64::eq).map(weight).collect();
         Self {
             length: terms.iter().map(|(_, weight)| weight.powi(2)).sum::<f64>().sqrt(),
             terms,
@@ -75,20 +86,6 @@ impl Wording {
     }
 }
 
-/// In order of the keys, each once: `add` joins a later value of a key to the first.
-fn joined<T: Copy>(mut list: Vec<(u64, T)>, add: impl Fn(&mut T, T)) -> Vec<(u64, T)> {
-    // Stable: sums of fractions must not depend on chance.
-    list.sort_by_key(|(key, _)| *key);
-    list.dedup_by(|(key, value), (first, sum)| {
-        let is_same = key == first;
-        if is_same {
-            add(sum, *value);
-        }
-        is_same
-    });
-    list
-}
-
 /// What two ordered lists have in common.
 fn common<T: Copy>(a: &[(u64, T)], b: &[(u64, T)]) -> impl Iterator<Item = (T, T)> {
     let mut rest = b;
@@ -105,17 +102,34 @@ pub(super) fn hash(text: impl Hash) -> u64 {
     FxBuildHasher.hash_one(text)
 }
 
-/// Adds three neighbouring characters each, with their weight; the ends of words are padded. English words without a meaning
-/// are left out; in Japanese, hiragana alone weighs little.
-fn grams(sentence: &str, found: &mut Weights) {
-    let mut chars = vec![' '];
+/// Bits of a character in a trigram.
+const CHAR_BITS: u32 = 21;
+
+/// Adds three neighbouring characters each, as one number; the ends of words are padded. English words without a meaning
+/// are left out.
+fn add_grams(sentence: &str, grams: &mut Vec<u64>) {
+    const THREE: u64 = (1 << (3 * CHAR_BITS)) - 1;
+    let (mut gram, mut length) = (u64::from(' '), 1_usize);
+    let mut add = |c: char| {
+        gram = (gram << CHAR_BITS | u64::from(c)) & THREE;
+        length += 1;
+        if length >= 3 {
+            grams.push(gram);
+        }
+    };
     for word in sentence.split(|c: char| !c.is_alphanumeric()) {
         if !word.is_empty() && !is_function_word(word) {
-            chars.extend(word.chars());
-            chars.push(' ');
+            word.chars().for_each(&mut add);
+            add(' ');
         }
     }
-    let weight =
-        |gram: &[char]| if gram.iter().all(|c| is_hiragana(*c) || *c == ' ') { FUNCTION_WEIGHT } else { 1.0 };
-    found.extend(chars.windows(3).map(|gram| (hash(gram), weight(gram))));
+}
+
+/// In Japanese, hiragana alone weighs little.
+fn weight_of_gram(gram: u64) -> f64 {
+    let says_little = (0..3).all(|place| {
+        let bits = (gram >> (place * CHAR_BITS)) as u32 & ((1 << CHAR_BITS) - 1);
+        char::from_u32(bits).is_some_and(|c| is_hiragana(c) || c == ' ')
+    });
+    if says_little { FUNCTION_WEIGHT } else { 1.0 }
 }

@@ -5,7 +5,8 @@
 //! it" and "避ける必要はありません" speak for. An outright yes or no is taken with the side of the question: yes to "is it
 //! unnecessary?" speaks against.
 
-use std::collections::BTreeSet;
+use compact_str::CompactString;
+use rustc_hash::FxHashSet;
 
 use super::lexicon::{
     AGAINST, ASKING, ASKING_WHAT_JA, FOR, NO, NO_JA, NO_NEGATIONS_JA, SIDES_JA, YES, YES_JA,
@@ -92,10 +93,7 @@ impl Asked {
                 or_not
                     || (starts
                         && !words.first().is_some_and(|word| {
-                            matches!(
-                                word.as_str(),
-                                "how" | "what" | "which" | "when" | "why" | "who" | "where"
-                            )
+                            matches!(*word, "how" | "what" | "which" | "when" | "why" | "who" | "where")
                         }))
             }
         };
@@ -147,13 +145,13 @@ fn outright(clause: &str, sentence: &str) -> Option<Side> {
         return if begins(YES_JA) { Some(Side::For) } else { begins(NO_JA).then_some(Side::Against) };
     }
     let words = words(clause);
-    let begins = |list: &[&str]| words.first().is_some_and(|word| list.contains(&word.as_str()));
+    let begins = |list: &[&str]| words.first().is_some_and(|word| list.contains(word));
     let alone = words.len() <= 2;
     // "Generally yes" and "not really, no" end on it; "no visa is needed" is a sentence whose words decide.
-    let ends = |list: &[&str]| alone && words.last().is_some_and(|word| list.contains(&word.as_str()));
-    if alone && words.first().is_some_and(|word| word == "not") {
+    let ends = |list: &[&str]| alone && words.last().is_some_and(|word| list.contains(word));
+    if alone && words.first() == Some(&"not") {
         Some(Side::Against)
-    } else if (begins(YES) && words.first().is_some_and(|word| word != "always" || alone)) || ends(YES) {
+    } else if (begins(YES) && words.first().is_some_and(|word| *word != "always" || alone)) || ends(YES) {
         Some(Side::For)
     } else {
         ((alone && begins(NO)) || ends(NO)).then_some(Side::Against)
@@ -164,7 +162,7 @@ fn outright(clause: &str, sentence: &str) -> Option<Side> {
 /// verdict on it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Topic {
-    terms: BTreeSet<String>,
+    terms: FxHashSet<CompactString>,
     /// What a Japanese question says before its か, to be heard again in a yes: なりますか, なります.
     said_ja: Option<String>,
 }
@@ -172,7 +170,7 @@ pub(super) struct Topic {
 impl Topic {
     /// Of a question's sentences.
     pub(super) fn of(folded: &[String], sentences: &[Sentence]) -> Self {
-        let terms = sentences.iter().flat_map(|sentence| &sentence.content).map(|term| term.text.clone());
+        let terms = sentences.iter().flat_map(Sentence::content).map(|term| term.text.clone());
         let said_ja = folded.iter().rev().find_map(|sentence| sentence.trim().strip_suffix('か'));
         Self { terms: terms.collect(), said_ja: said_ja.map(str::to_owned) }
     }
@@ -183,7 +181,7 @@ impl Topic {
     }
 
     fn is_of(&self, clause: &str) -> bool {
-        Sentence::of(clause).content.iter().any(|term| self.terms.contains(&term.text))
+        Sentence::of(clause).content().any(|term| self.terms.contains(&term.text))
     }
 }
 
@@ -195,21 +193,21 @@ fn sides(clause: &str, topic: &Topic) -> Option<Side> {
 fn sides_en(clause: &str, topic: &Topic) -> Option<Side> {
     let words = words(clause);
     // What a reason or a condition says is not the verdict.
-    let end = (1..words.len()).find(|at| SUBORDINATING.contains(&words[*at].as_str())).unwrap_or(words.len());
+    let end = (1..words.len()).find(|at| SUBORDINATING.contains(&words[*at])).unwrap_or(words.len());
     let words = &words[..end];
     let (mut side, mut decided, mut recommends) = (Side::For, false, false);
-    for (at, word) in words.iter().enumerate() {
-        if (negates(words, at) && word != "without") || AGAINST.contains(&word.as_str()) {
+    for (at, &word) in words.iter().enumerate() {
+        if (negates(words, at) && word != "without") || AGAINST.contains(&word) {
             side = side.flipped();
             decided = true;
-        } else if RECOMMENDING.contains(&word.as_str()) {
+        } else if RECOMMENDING.contains(&word) {
             recommends = true;
         } else {
-            decided |= FOR.contains(&word.as_str());
+            decided |= FOR.contains(&word);
         }
     }
     // "It is." and "You may": a verb that stands for the question's.
-    let elliptic = (2..=5).contains(&words.len()) && ASKING.contains(&words[words.len() - 1].as_str());
+    let elliptic = (2..=5).contains(&words.len()) && ASKING.contains(&words[words.len() - 1]);
     (decided || elliptic || (recommends && topic.is_of(clause))).then_some(side)
 }
 

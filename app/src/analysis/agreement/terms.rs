@@ -22,7 +22,7 @@ pub fn terms(text: &str) -> Vec<String> {
             if is_pair {
                 terms.extend(term.text.chars().map(String::from));
             }
-            terms.push(term.text);
+            terms.push(term.text.into_string());
         }
     }
     terms

@@ -5,6 +5,8 @@
 //! because one answer may write a name in backticks that the other does not. Work is bounded: beyond [`MOST_CHARS`] and
 //! [`MOST_SENTENCES`] nothing is read.
 
+use std::borrow::Cow;
+
 use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 
@@ -29,7 +31,7 @@ impl Parts {
     pub(super) fn of(answer: &str) -> Self {
         let end = answer.char_indices().nth(MOST_CHARS).map_or(answer.len(), |(end, _)| end);
         let mut parts = Self { is_cut: end < answer.len(), ..Self::default() };
-        let mut prose = String::new();
+        let mut prose = String::with_capacity(end + 1);
         let mut fenced: Option<String> = None;
         for line in answer[..end].lines() {
             let is_fence = line.trim_start().starts_with("```");
@@ -37,7 +39,7 @@ impl Parts {
                 (None, true) => fenced = Some(String::new()),
                 (None, false) => {
                     parts.code.extend(inline_code(line));
-                    prose.push_str(without_marks(line).as_str());
+                    prose.push_str(&without_marks(line));
                     prose.push('\n');
                 }
                 (Some(_), true) => parts.code.extend(fenced.take()),
@@ -62,7 +64,9 @@ pub(super) fn fold(text: &str) -> String {
     // Line by line, for nothing is composed across the end of one, and most lines of code and English are ASCII.
     for line in text.split_inclusive('\n') {
         if line.is_ascii() {
-            folded.extend(line.chars().map(|c| c.to_ascii_lowercase()));
+            let start = folded.len();
+            folded.push_str(line);
+            folded[start..].make_ascii_lowercase();
         } else {
             fold_line(line, &mut folded);
         }
@@ -110,7 +114,7 @@ fn inline_code(line: &str) -> impl Iterator<Item = String> {
 }
 
 /// A line of prose without the marks of headings, quotes, lists and emphasis.
-fn without_marks(line: &str) -> String {
+fn without_marks(line: &str) -> Cow<'_, str> {
     let mut line = line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '#' | '>' | '|'));
     for bullet in ["- ", "* ", "+ ", "• ", "・"] {
         line = line.strip_prefix(bullet).unwrap_or(line);
@@ -122,29 +126,42 @@ fn without_marks(line: &str) -> String {
             line = rest.strip_prefix(end).unwrap_or(line);
         }
     }
-    line.replace("**", "").replace("__", "").replace('`', " ")
+    if line.contains("**") || line.contains("__") || line.contains('`') {
+        Cow::Owned(line.replace("**", "").replace("__", "").replace('`', " "))
+    } else {
+        Cow::Borrowed(line)
+    }
 }
 
-/// Cut where a sentence ends: at full stops and colons that a space follows, at semicolons and at the end of lines.
+/// Cut where a sentence ends: at full stops and colons that a space follows, at semicolons and at the end of lines. One more
+/// than are read tells that there are more.
 fn sentences(text: &str) -> Vec<String> {
-    let mut sentences = vec![String::new()];
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let next_is_space = chars.peek().is_none_or(|next| next.is_whitespace());
-        let ends = match c {
-            '。' | '!' | '?' | '\n' | ';' => true,
-            // "In short: …" is an opening, and what follows a sentence of its own.
-            '.' | ':' => next_is_space,
-            _ => false,
-        };
-        if ends {
-            sentences.push(String::new());
-        } else if let Some(sentence) = sentences.last_mut() {
-            sentence.push(c);
+    let mut sentences = Vec::new();
+    let mut start = 0;
+    for (at, mark) in text.match_indices(['。', '!', '?', '\n', ';', '.', ':']) {
+        let end = at + mark.len();
+        // "In short: …" is an opening, and what follows a sentence of its own; 3.5 and 9:30 are one.
+        let may_go_on = matches!(mark, "." | ":");
+        if !may_go_on || text[end..].chars().next().is_none_or(char::is_whitespace) {
+            sentences.push(&text[start..at]);
+            start = end;
         }
     }
+    sentences.push(&text[start..]);
     sentences.retain(|sentence| sentence.chars().any(char::is_alphanumeric));
-    sentences.iter().map(|sentence| sentence.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    sentences.truncate(MOST_SENTENCES + 1);
+    sentences.into_iter().map(with_single_spaces).collect()
+}
+
+fn with_single_spaces(sentence: &str) -> String {
+    let mut words = sentence.split_whitespace();
+    let mut spaced = String::with_capacity(sentence.len());
+    spaced.push_str(words.next().unwrap_or_default());
+    for word in words {
+        spaced.push(' ');
+        spaced.push_str(word);
+    }
+    spaced
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Journal {
     pub(crate) fn append(&self, event: &Event<'_>) {
         let written = DRAFT.try_with(|draft| {
             let mut draft = draft.borrow_mut();
-            let written = draft.fill(|bytes| serde_json::to_writer(bytes, event)).is_ok();
+            let written = draft.fill(|bytes| techsapo_shared::encode(event, bytes)).is_ok();
             if written {
                 self.current.append(&mut draft);
             }

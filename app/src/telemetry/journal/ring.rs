@@ -107,14 +107,12 @@ impl<'a> Ring<'a> {
 
     /// Writes `draft` as the record `at`. The caller has made sure that nothing needed stands there.
     pub(super) fn write(&self, at: Cursor, draft: &mut Draft) {
-        let mut index = self.index(at.pos);
-        for word in draft.seal(at.seq).chunks_exact(WORD as usize) {
-            let mut bytes = [0; WORD as usize];
-            bytes.copy_from_slice(word);
-            self.words[index].store(u64::from_le_bytes(bytes), Ordering::Relaxed);
-            index += 1;
-            if index == self.words.len() {
-                index = 0;
+        let (record, _) = draft.seal(at.seq).as_chunks::<{ WORD as usize }>();
+        let to_the_end = &self.words[self.index(at.pos)..];
+        let (first, rest) = record.split_at(record.len().min(to_the_end.len()));
+        for (words, bytes) in [(to_the_end, first), (self.words, rest)] {
+            for (word, bytes) in words.iter().zip(bytes) {
+                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
             }
         }
     }

@@ -1,6 +1,10 @@
 //! Finds the quantities of a folded sentence: numerals, units, then what belongs together (ranges, "2 h 15 min", dates).
 
-use super::units::{COUNTERS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, digit, power};
+use std::sync::LazyLock;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::units::{COUNTERS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power};
 use super::{Dimension, Quantity};
 
 /// A sentence holds no more of them; what goes on longer is a table.
@@ -36,7 +40,10 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
     let mut at = 0;
     while at < sentence.len() && found.len() < MOST_QUANTITIES {
         let (before, rest) = sentence.split_at(at);
-        if let Some(date) = iso_date(before, rest, index) {
+        let passed_over = before_any_quantity(rest);
+        if passed_over > 0 {
+            at += passed_over;
+        } else if let Some(date) = iso_date(before, rest, index) {
             at += "1989-11-09".len();
             found.extend(date);
         } else if let Some(one) = month_name(before, rest, index).or_else(|| quantity(before, rest, index)) {
@@ -49,6 +56,21 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
         }
     }
     found.into_iter().map(|found| found.quantity).collect()
+}
+
+/// Bytes at the beginning of `rest` that no quantity begins at, as far as a look tells: most of a text are such words.
+fn before_any_quantity(rest: &str) -> usize {
+    /// English words that a quantity may begin with.
+    static BEGINNINGS: LazyLock<FxHashSet<&str>> = LazyLock::new(|| {
+        let number_words = NUMBER_WORDS.iter().map(|(word, _)| *word);
+        MONTHS.into_iter().chain(number_words).chain(["half", "a", "an", "one"]).collect()
+    });
+    let word = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+    match rest.bytes().next() {
+        _ if word > 0 => usize::from(!BEGINNINGS.contains(&rest[..word])) * word,
+        Some(byte) => usize::from(byte.is_ascii() && !byte.is_ascii_digit()),
+        None => 0,
+    }
 }
 
 /// Puts a quantity behind the others, or together with the last.
@@ -397,6 +419,15 @@ fn words(before: &str, rest: &str) -> Option<Numeral> {
     Some(Numeral { value, grain, bytes: end, needs_unit: false })
 }
 
+/// The units that begin with a character, in their order.
+static UNITS_BY_FIRST: LazyLock<FxHashMap<char, Vec<&Unit>>> = LazyLock::new(|| {
+    let mut by_first: FxHashMap<char, Vec<&Unit>> = FxHashMap::default();
+    for unit in UNITS {
+        by_first.entry(unit.0.chars().next().unwrap_or_default()).or_default().push(unit);
+    }
+    by_first
+});
+
 fn starts_with_word(text: &str, word: &str) -> bool {
     text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
@@ -417,11 +448,12 @@ fn unit(before: &str, tail: &str, value: f64) -> (Dimension, f64, usize) {
     if text.starts_with('年') && !text.starts_with("年間") && value >= 1_000.0 {
         return (Dimension::Year, 1.0, skipped + "年".len());
     }
-    let follows = |unit: &&(&str, Dimension, f64)| {
+    let follows = |unit: &&Unit| {
         text.strip_prefix(unit.0)
             .is_some_and(|rest| !unit.0.is_ascii() || !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
     };
-    match UNITS.iter().find(follows) {
+    let first = text.chars().next().unwrap_or_default();
+    match UNITS_BY_FIRST.get(&first).into_iter().flatten().copied().find(follows) {
         // "the 1960s".
         Some(("s", _, _)) if value >= 1_000.0 => (Dimension::Year, 1.0, 1),
         Some((unit, dimension, size)) => {

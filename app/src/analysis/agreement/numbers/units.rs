@@ -2,9 +2,11 @@
 
 use super::Dimension;
 
-/// Units as they follow a number: spelling, dimension, size in the dimension's base unit. A spelling that begins another
-/// stands behind it.
-pub(super) const UNITS: &[(&str, Dimension, f64)] = &[
+/// Spelling, dimension, size in the dimension's base unit.
+pub(super) type Unit = (&'static str, Dimension, f64);
+
+/// Units as they follow a number. A spelling that begins another stands behind it.
+pub(super) static UNITS: &[Unit] = &[
     ("milliseconds", Dimension::Time, 1e-3),
     ("millisecond", Dimension::Time, 1e-3),
     ("ミリ秒", Dimension::Time, 1e-3),
@@ -198,16 +200,30 @@ pub(super) const MULTIPLIERS: &[(&str, f64)] =
 
 /// Digits in Chinese characters.
 pub(super) fn digit(c: char) -> Option<f64> {
-    "〇一二三四五六七八九"
-        .chars()
-        .zip(0_u8..)
-        .find(|(known, _)| *known == c)
-        .map(|(_, value)| f64::from(value))
+    Some(match c {
+        '〇' => 0.0,
+        '一' => 1.0,
+        '二' => 2.0,
+        '三' => 3.0,
+        '四' => 4.0,
+        '五' => 5.0,
+        '六' => 6.0,
+        '七' => 7.0,
+        '八' => 8.0,
+        '九' => 9.0,
+        _ => return None,
+    })
 }
 
 /// Powers of ten in Chinese characters, within a myriad and beyond.
 pub(super) fn power(c: char) -> Option<f64> {
-    [('十', 1e1), ('百', 1e2), ('千', 1e3), ('万', 1e4), ('億', 1e8), ('兆', 1e12)]
-        .into_iter()
-        .find_map(|(known, value)| (known == c).then_some(value))
+    Some(match c {
+        '十' => 1e1,
+        '百' => 1e2,
+        '千' => 1e3,
+        '万' => 1e4,
+        '億' => 1e8,
+        '兆' => 1e12,
+        _ => return None,
+    })
 }
