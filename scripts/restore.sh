@@ -29,6 +29,8 @@ be called while everything runs, and again. It shows a plan first, and asks.
   --replace          what is there is replaced by what was backed up: the audit's tables are emptied, keys and files overwritten.
                      Refused where something newer would be lost,
   --force            unless this is given too
+  --exporter-lost    the exporter's state is lost too, while apps with journals live on (another host): it is told, so that it takes up each app
+                     where its journal begins and holds nothing for lost that was counted before. To be given before the exporter is started
   --config-to DIR    unpack the configuration below DIR instead of / (to look at it first)
   --settings FILE    instead of /etc/techsapo/backup.conf
 
@@ -36,7 +38,7 @@ On an empty host: install the servers and age, restic, redis-tools, mariadb-clie
 in their places; write /etc/techsapo/backup.conf or set the environment; then ./scripts/restore.sh --fetch.
 
 Of Redis only the app's own keys come back (techsapo:{app}:…: budget, limits, cached answers). The stream of events and what belongs to it do
-not: old acknowledgements would count events twice, or as lost. The apps' journals bring what was not counted yet.
+not: old ones would count events twice, hold others for lost, or have a good state thrown away. The apps' journals bring what was not counted yet.
 HELP
   settings_help
 }
@@ -44,6 +46,7 @@ HELP
 REPLACE=no
 FORCE=no
 CONFIG_TO=/
+EXPORTER_LOST=no
 SET=''
 FAILED=()
 declare -A FROM=() # kind → stamp
@@ -159,7 +162,23 @@ restore_redis() {
     grep -v 'BUSYKEY\|^All data\|^Last reply\|^errors:' "$2/told" | tail -n 3 >&2
     return 1
   fi
+  if [[ $EXPORTER_LOST == yes ]]; then tell_exporter >&2 || return; fi
   echo "$((${told#* } - sent)) keys, $sent were there already"
+}
+
+# An exporter without a state that finds acknowledgements knows that it is not the first, and takes each producer up where its journal
+# begins. An empty Redis has none: so it is given one, of a producer that never was.
+tell_exporter() {
+  local stream key streams=${TECHSAPO_REDIS_STREAMS:-techsapo:events}
+  for stream in ${streams//,/ }; do
+    key=$stream:acks
+    if [[ $stream == techsapo:events* ]]; then key=techsapo:acks${stream#techsapo:events}; fi
+    if [[ $(redis 10 EXISTS "$key") == 1 ]]; then
+      printf 'an exporter has begun to count already (%s): stop it, delete its state and that key, and call this again\n' "$key"
+      return 1
+    fi
+    redis 10 HSET "$key" "restored-${FROM[redis]}" 0 >/dev/null || return
+  done
 }
 
 restore_audit() {
@@ -301,6 +320,7 @@ what_next() {
 What next:
   1. Start what does not run yet: Redis and MySQL first, then the exporter, the app, Prometheus. Leave journals and states that are still there as
      they are: they bring what was not counted or audited yet. Where none is left, counters begin at zero, which Prometheus understands.
+     If the exporter's state is gone and apps live on elsewhere, --exporter-lost keeps it from holding for lost what was counted before.
   2. Ask it how it is: techsapo-exporter check, and GET /api/v1/health of the app.
   3. What happened after the time of the backup and is in no journal is lost. Settings and API keys changed since: change them again.
   4. ./scripts/backup.sh
@@ -319,6 +339,7 @@ main() {
       --set) SET=${2:?} && shift ;;
       --settings) SETTINGS_FILE=${2:?} && shift ;;
       --config-to) CONFIG_TO=$(realpath -m "${2:?}") && shift ;;
+      --exporter-lost) EXPORTER_LOST=yes ;;
       --plan) plan_only=yes ;;
       --fetch) fetch=yes ;;
       --replace) REPLACE=yes ;;
@@ -330,6 +351,7 @@ main() {
   done
   read_settings
   if [[ -n $only ]]; then choose_kinds "$only"; fi
+  [[ $EXPORTER_LOST == no || " ${CHOSEN[*]} " == *" redis "* ]] || die "--exporter-lost is told by way of Redis: restore that too."
   trap finish EXIT
   make_work
   require_key

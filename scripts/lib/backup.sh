@@ -155,7 +155,8 @@ tapped() {
   local name=$1 reader status=0
   shift
   mkfifo "$WORK/$name.pipe"
-  "$@" <"$WORK/$name.pipe" >"$WORK/$name" 2>&1 &
+  # A named pipe can be opened once: who opens its standard input again, by name, must find an ordinary one.
+  cat "$WORK/$name.pipe" | "$@" >"$WORK/$name" 2>&1 &
   reader=$!
   tee "$WORK/$name.pipe" || status=$?
   wait "$reader" || status=$?

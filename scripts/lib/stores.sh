@@ -23,6 +23,8 @@ parse_url() {
 
 # --- Redis --------------------------------------------------------------------------------------------------------
 
+# What redis-cli shows any server: ours is told by the URL, and the scratch servers have none.
+unset REDISCLI_AUTH
 REDIS=() # redis-cli and where to
 REDIS_PASSWORD=''
 REDIS_PLACE=''
@@ -46,7 +48,8 @@ find_redis() {
 redis() {
   local limit=$1
   shift
-  REDISCLI_AUTH=$REDIS_PASSWORD timeout --kill-after=5 "$limit" "${REDIS[@]}" --no-auth-warning "$@"
+  if [[ -n $REDIS_PASSWORD ]]; then local -x REDISCLI_AUTH=$REDIS_PASSWORD; fi
+  timeout --kill-after=5 "$limit" "${REDIS[@]}" --no-auth-warning "$@"
 }
 
 # Does it answer, and let us in? Says on stderr why not.

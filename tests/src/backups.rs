@@ -45,6 +45,24 @@ impl Backups {
         self
     }
 
+    /// And copied to a restic repository in a folder of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_repository(mut self) -> Self {
+        let [repository, password] =
+            ["repository", "restic-password"].map(|name| self.folder.path().join(name).display().to_string());
+        std::fs::write(&password, "far away").unwrap();
+        let mut init = Command::new("restic");
+        init.args(["--quiet", "init", "--repo", &repository, "--password-file", &password]);
+        let output = init.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        self.set("REPOSITORY", &repository);
+        self.set("REPOSITORY_PASSWORD_FILE", &password);
+        self
+    }
+
     /// Changes a setting, by its name behind `TECHSAPO_BACKUP_`.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.insert(format!("TECHSAPO_BACKUP_{name}"), value.to_owned());

@@ -6,6 +6,7 @@
 //! (panics) when facts are lost or something does not come back at all.
 
 mod report;
+mod restore;
 
 pub use report::{Line, Report};
 
@@ -20,4 +21,5 @@ pub struct Drill {
 }
 
 /// All drills, in the order in which they run.
-pub const DRILLS: &[Drill] = &[];
+pub const DRILLS: &[Drill] =
+    &[Drill { name: "restore", shows: "everything is lost, and restored from a backup", run: restore::run }];

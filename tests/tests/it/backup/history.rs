@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use techsapo_tests::stack::said;
 use techsapo_tests::{Backups, Process, Prometheus, free_port, http, wait};
 use tempfile::TempDir;
 
@@ -155,23 +154,17 @@ fn configuration_comes_back_with_its_secrets_and_without_journals_states_and_the
 #[test]
 fn a_lost_folder_of_backups_is_fetched_from_the_repository() {
     let redis = redis();
-    let mut backups = Backups::of(&redis);
-    let password = backups.scratch().join("restic-password");
-    let repository = backups.scratch().join("repository");
-    backups.set("REPOSITORY", &repository.display().to_string());
-    backups.set("REPOSITORY_PASSWORD_FILE", &password.display().to_string());
-    fs::write(&password, "far away").unwrap();
+    let mut backups = Backups::of(&redis).with_repository();
+    let repository = backups.scratch().join("repository").display().to_string();
     redis.cli::<()>(&["SET", "techsapo:{app}:answer:2:a", "b"]);
 
+    backups.set("REPOSITORY", "/nowhere/repository");
     let said = backups.fail("backup.sh", &[]);
     assert!(said.contains("nothing was copied off the host"), "{said}");
     assert_eq!(backups.figure("last_run_success", "off-host"), Some(0.0));
     assert_eq!(backups.figure("last_run_success", "redis"), Some(1.0));
 
-    let mut init = Command::new("restic");
-    init.args(["--quiet", "init", "--password-file"]).arg(&password).arg("--repo").arg(&repository);
-    let output = init.output().unwrap();
-    assert!(output.status.success(), "{}", self::said(&output));
+    backups.set("REPOSITORY", &repository);
     let stamp = backups.make();
     assert_eq!(backups.figure("last_run_success", "off-host"), Some(1.0));
     backups.succeed("verify-backup.sh", &[]);
@@ -186,7 +179,7 @@ fn a_lost_folder_of_backups_is_fetched_from_the_repository() {
     // A repository that lacks the newest set is found.
     backups.set("REPOSITORY", "");
     wait::until_true("another second", || backups.make() != backups.stamps()[0]);
-    backups.set("REPOSITORY", &repository.display().to_string());
+    backups.set("REPOSITORY", &repository);
     let said = backups.fail("verify-backup.sh", &[]);
     assert!(said.contains("off-host"), "{said}");
     assert_eq!(backups.figure("verification_success", "off-host"), Some(0.0));

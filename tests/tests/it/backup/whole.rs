@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use techsapo_tests::drill::{DRILLS, Line, Report};
 use techsapo_tests::{App, AppSetup, Backups, Exporter, Exposition, MariaDb, RedisServer, wait};
 
 use super::redis;
@@ -140,9 +141,9 @@ fn redis_alone_is_lost_and_an_older_backup_of_it_changes_no_counter() {
     assert!(!keys(&redis, "techsapo:{app}:budget:*").is_empty());
 }
 
-/// An app goes on; Redis and the exporter's state are lost, and Redis comes back from an older backup: by `restore.sh`, or as it was.
-/// Of 24 analyses, 20 had been counted.
-fn both_lost(restored_whole: bool) -> (RedisServer, Exporter, App) {
+/// An app goes on; Redis and the exporter's state are lost, and Redis comes back from an older backup: by `restore.sh` with these
+/// arguments, or (without any) as it was. Of 24 analyses, 20 had been counted.
+fn both_lost(restore: &[&str]) -> (RedisServer, Exporter, App) {
     let mut redis = redis();
     let backups = Backups::of(&redis);
     let mut exporter = Exporter::of(&redis).start();
@@ -161,7 +162,7 @@ fn both_lost(restored_whole: bool) -> (RedisServer, Exporter, App) {
     redis.kill_9();
     redis.lose_data();
     std::fs::remove_dir_all(exporter.checkpoints()).unwrap();
-    if restored_whole {
+    if restore.is_empty() {
         let mut open = Command::new("age");
         open.args(["--decrypt", "--identity"]).arg(backups.scratch().join("key"));
         open.arg("--output").arg(redis.folder().join("dump.rdb")).arg(backups.newest("redis"));
@@ -169,7 +170,7 @@ fn both_lost(restored_whole: bool) -> (RedisServer, Exporter, App) {
         redis.start_again();
     } else {
         redis.start_again();
-        backups.succeed("restore.sh", &["--yes"]);
+        backups.succeed("restore.sh", restore);
     }
     exporter.restart();
     (redis, exporter, app)
@@ -177,19 +178,22 @@ fn both_lost(restored_whole: bool) -> (RedisServer, Exporter, App) {
 
 #[test]
 fn redis_and_the_exporters_state_are_lost_and_each_analysis_is_counted_once() {
-    let (_redis, exporter, app) = both_lost(false);
-    asked(&app, 0, 10);
-    counted(&exporter, 14);
-    // Whatever would have been counted again came before this one.
-    asked(&app, 0, 1);
-    let page = counted(&exporter, 15);
-    assert_eq!((analyses(&page), lost(&page)), (15.0, 0.0));
+    for (restore, is_told) in [(&["--yes", "--exporter-lost"][..], true), (&["--yes"], false)] {
+        let (_redis, exporter, app) = both_lost(restore);
+        asked(&app, 0, 10);
+        counted(&exporter, 14);
+        // Whatever would have been counted again came before this one.
+        asked(&app, 0, 1);
+        let page = counted(&exporter, 15);
+        // An exporter that was not told takes itself for the first one, and what came before for lost.
+        assert_eq!((analyses(&page), lost(&page) == 0.0), (15.0, is_told), "{restore:?}");
+    }
 }
 
 #[test]
 fn the_whole_of_an_old_redis_would_tell_of_losses_that_never_were() {
     // Why restore.sh leaves acknowledgements out: by old ones, what was counted since then looks lost.
-    let (_redis, exporter, _app) = both_lost(true);
+    let (_redis, exporter, _app) = both_lost(&[]);
     exporter.scrape_until("events look lost", |page| lost(page) > 0.0);
 }
 
@@ -221,4 +225,14 @@ fn what_is_newer_than_the_backup_is_not_replaced_unless_that_is_said_twice() {
     assert_eq!(audit(&mysql), newer, "beside it, nothing is lost");
     backups.succeed("restore.sh", &["--yes", "--replace", "--force", "--only", "audit"]);
     assert_eq!(mysql.sql("SELECT COUNT(*) FROM analyses"), "3");
+}
+
+#[test]
+fn the_drill_restores_everything_from_the_repository_alone() {
+    let mut report = Report::new(true, |line| println!("{line}"));
+    let drill = DRILLS.iter().find(|drill| drill.name == "restore").unwrap();
+    (drill.run)(&mut report);
+    let lost: Vec<_> = report.lines().iter().filter_map(|line| line.facts_lost).collect();
+    assert_eq!(lost, [20], "what came after the backup, and nothing else");
+    assert!(report.lines().iter().all(Line::kept), "{}", report.table());
 }
