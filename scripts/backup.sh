@@ -171,7 +171,8 @@ one() {
   if [[ $kind == config ]]; then mkfifo "$WORK/tar.pipe"; fi
   gauge techsapo_backup_last_run_timestamp_seconds kind "$kind" "$(date +%s)"
   # In a process of its own: whatever goes wrong in it, the others are backed up all the same.
-  if ! ("backup_${kind//-/_}" "$file" && sync "$file") 2>"$WORK/error"; then
+  # And without our lock, which is ours alone: what it starts may outlive us if we are killed.
+  if ! (exec 9>&- && "backup_${kind//-/_}" "$file" && sync "$file") 2>"$WORK/error"; then
     if grep -qi 'no space left' "$WORK/error"; then echo "the disk of ${SETTING[DIR]} or of ${TMPDIR:-/tmp} is full" >>"$WORK/error"; fi
     warn "$kind was not backed up: $(sed 's/^.*error:[^ ]* //; /^$/d' "$WORK/error" | tail -n 3 | paste -sd ' ' | cut -c 1-600)"
     rm -f "$file"
@@ -192,9 +193,11 @@ one() {
 
 make_set() {
   local kind file complete=yes
-  STAMP=$(date -u +%Y%m%d-%H%M%S)
+  while STAMP=$(date -u +%Y%m%d-%H%M%S) && [[ -e $(manifest_of "$STAMP") ]]; do sleep 0.2; done
   PART=${SETTING[DIR]}/.partial-$STAMP
-  mkdir -m 700 "$PART" || die "cannot write in ${SETTING[DIR]} (as $(id -un))."
+  # Of a run that was killed within this very second: we hold the lock.
+  rm -rf "$PART"
+  mkdir -m 700 "$PART" 2>/dev/null || die "cannot write in ${SETTING[DIR]} (as $(id -un))."
   printf 'techsapo backup 1\nstamp %s\nhost %s\nkinds %s\n' "$STAMP" "$(uname -n)" "${CHOSEN[*]}" >"$PART/manifest" ||
     die "cannot write in ${SETTING[DIR]}: is its disk full?"
   tell "${BOLD}Backup $STAMP${PLAIN} into ${SETTING[DIR]}"

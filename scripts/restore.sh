@@ -223,7 +223,7 @@ restore_config() {
 restore_metrics() {
   local data=${SETTING[PROMETHEUS_DATA]} block name added=0
   unsealed "$1" | tar --extract --gzip --file=- --directory="$2" || return
-  mkdir -p "$data" || return
+  (umask 022 && mkdir -p "$data") || return
   for block in "$2"/*/meta.json; do
     block=${block%/meta.json}
     name=${block##*/}
@@ -303,6 +303,7 @@ restore() {
     mkdir "$folder"
     if (
       trap scratch_end EXIT
+      exec 9>&-
       "restore_${kind//-/_}" "$(path_of "$kind")" "$folder"
     ) 3>&1 >"$WORK/said" 2>"$WORK/error"; then
       note "$(printf '%-10s %srestored%s: %s (%d s)' "$kind" "$GREEN" "$PLAIN" "$(<"$WORK/said")" $((SECONDS - began)))"

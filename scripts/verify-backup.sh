@@ -135,6 +135,7 @@ one() {
   if ! (
     # Its servers end with it.
     trap scratch_end EXIT
+    exec 9>&-
     whole "$stamp" "$kind" && "verify_${kind//-/_}" "$stamp" "${SETTING[DIR]}/$(file_of "$kind" "$stamp")" "$folder"
   ) >"$WORK/said" 2>"$WORK/error"; then
     broken "$kind" "$stamp: $(sed 's/^.*error:[^ ]* //; /^$/d' "$WORK/error" | tail -n 3 | paste -sd ' ' | cut -c 1-600)"

@@ -14,7 +14,8 @@ gauge() { GAUGES["$1{$2=\"$3\"}"]=$4; }
 write_gauges() {
   local file=$TEXTFILE_DIR/techsapo-$1.prom line key
   local -A all=()
-  mkdir -p "$TEXTFILE_DIR" 2>/dev/null || true
+  # For Node Exporter to read, whoever it is.
+  (umask 022 && mkdir -p "$TEXTFILE_DIR") 2>/dev/null || true
   # Two scripts may write into one file.
   { exec {TEXTFILE_LOCK}>"$TEXTFILE_DIR/.techsapo-$1.lock" && flock --wait 10 "$TEXTFILE_LOCK"; } 2>/dev/null || {
     warn "cannot write $file (as $(id -un)): Prometheus will not see what this run did."

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::{Line, Report};
 use crate::{App, AppSetup, Backups, Exporter, MariaDb, Prometheus, RedisServer, free_port, wait};
 
-const DATA_BACK: Duration = Duration::from_mins(15);
-const SERVICE_BACK: Duration = Duration::from_hours(1);
+const DATA_BACK: Duration = Duration::from_secs(15 * 60);
+const SERVICE_BACK: Duration = Duration::from_secs(60 * 60);
 /// Analyses of before, as the audit holds them.
 const EARLIER: [usize; 2] = [50_000, 500];
 /// Analyses that are asked for before the last backup, and after it.
@@ -89,7 +89,7 @@ fn audited(mysql: &MariaDb) -> Option<usize> {
 ///
 /// # Panics
 /// When something does not come back, or more is lost than what happened after the backup.
-pub fn run(report: &mut Report) {
+pub(super) fn run(report: &mut Report) {
     let earlier = EARLIER[usize::from(report.short)];
     report.tell(&format!("a host with {earlier} analyses in its audit, and clients"));
     let old = Host::start();

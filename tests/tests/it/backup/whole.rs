@@ -229,7 +229,7 @@ fn what_is_newer_than_the_backup_is_not_replaced_unless_that_is_said_twice() {
 
 #[test]
 fn the_drill_restores_everything_from_the_repository_alone() {
-    let mut report = Report::new(true, |line| println!("{line}"));
+    let mut report = Report::new(true, |line| eprintln!("{line}"));
     let drill = DRILLS.iter().find(|drill| drill.name == "restore").unwrap();
     (drill.run)(&mut report);
     let lost: Vec<_> = report.lines().iter().filter_map(|line| line.facts_lost).collect();
