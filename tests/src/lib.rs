@@ -10,6 +10,7 @@
 //! * [`Namespace`]: a network of a test's own, where production's names and ports can be used.
 //! * [`Nginx`]: the way in, on production's own configuration.
 //! * [`Browser`]: Chromium, as a user of the live page has it.
+//! * [`Backups`]: backups as the scripts make them, and put them back.
 //! * [`vendors`]: a server that speaks as the vendors of models do.
 //! * [`engine`]: a container engine, and images without a registry.
 //! * [`Proxy`]: stands before a server, to be cut off, made slow, listened to or pointed at another.
@@ -29,6 +30,7 @@
 mod alertmanager;
 pub mod app;
 pub mod authority;
+mod backups;
 pub mod binaries;
 pub mod browser;
 pub mod certificates;
@@ -67,6 +69,7 @@ pub mod wait;
 pub use alertmanager::Alertmanager;
 pub use app::{App, AppSetup, Generated, generate};
 pub use authority::{Authority, Identity};
+pub use backups::Backups;
 pub use browser::Browser;
 pub use certificates::Certificates;
 pub use drive::{DriveDoor, DriveFault, DriveFile, DriveServer};

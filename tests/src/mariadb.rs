@@ -112,6 +112,11 @@ impl MariaDb {
         self.port
     }
 
+    /// Deletes its database, which does not come back by itself.
+    pub fn drop_database(&self) {
+        self.sql_as_root(&format!("DROP DATABASE {DATABASE}"));
+    }
+
     /// All that it wrote into its log, while it runs.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()

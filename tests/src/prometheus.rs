@@ -104,6 +104,11 @@ impl Prometheus {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// Its folder of data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// What its API answers at `path`, such as `/api/v1/rules`: the part called `data`.
     ///
     /// # Panics

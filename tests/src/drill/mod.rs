@@ -10,6 +10,7 @@ mod disk_full;
 mod failover;
 mod partition;
 mod report;
+mod restore;
 
 pub use report::{Line, Report};
 
@@ -41,4 +42,5 @@ pub const DRILLS: &[Drill] = &[
         shows: "all certificates, keys and the authority are changed under load; a bad certificate is tried",
         run: certificates::run,
     },
+    Drill { name: "restore", shows: "everything is lost, and restored from a backup", run: restore::run },
 ];

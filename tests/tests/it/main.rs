@@ -5,6 +5,7 @@ mod answers;
 mod app_start;
 mod architecture;
 mod audit;
+mod backup;
 mod budget;
 mod certificates;
 mod compose;

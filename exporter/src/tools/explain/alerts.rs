@@ -9,13 +9,14 @@ use std::sync::OnceLock;
 
 use crate::catalog::{Family, Kind};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     include_str!("../../../../prometheus/rules/recording.yml"),
     include_str!("../../../../prometheus/rules/service.yml"),
     include_str!("../../../../prometheus/rules/slo.yml"),
     include_str!("../../../../prometheus/rules/pipeline.yml"),
     include_str!("../../../../prometheus/rules/stack.yml"),
     include_str!("../../../../prometheus/rules/certificates.yml"),
+    include_str!("../../../../prometheus/rules/backup.yml"),
 ];
 
 /// One rule.
