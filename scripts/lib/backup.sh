@@ -139,7 +139,7 @@ one_at_a_time() {
 
 # The folder of backups is there, is private, and can be written.
 may_write_backups() {
-  mkdir -p -m 700 "${SETTING[DIR]}" 2>/dev/null || die "the folder ${SETTING[DIR]} cannot be made (as $(id -un))."
+  mkdir -p "${SETTING[DIR]}" 2>/dev/null || die "the folder ${SETTING[DIR]} cannot be made (as $(id -un))."
   { echo >"${SETTING[DIR]}/.may-write"; } 2>/dev/null || {
     rm -f "${SETTING[DIR]}/.may-write"
     die "cannot write in ${SETTING[DIR]} (as $(id -un)): is its disk full, or is it somebody else's?"
@@ -156,6 +156,7 @@ tapped() {
   shift
   mkfifo "$WORK/$name.pipe"
   # A named pipe can be opened once: who opens its standard input again, by name, must find an ordinary one.
+  # shellcheck disable=SC2002 # Hence this.
   cat "$WORK/$name.pipe" | "$@" >"$WORK/$name" 2>&1 &
   reader=$!
   tee "$WORK/$name.pipe" || status=$?

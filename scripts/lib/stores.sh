@@ -89,6 +89,7 @@ find_mysql() {
   [[ $MYSQL_DATABASE =~ ^[A-Za-z0-9_]+$ ]] || die "the database in the URL of MySQL has an unusual name: '$MYSQL_DATABASE'."
   MYSQL_PLACE="MySQL at $URL_HOST:${URL_PORT:-3306}, database $MYSQL_DATABASE"
   MYSQL=$(program mariadb mysql)
+  # shellcheck disable=SC2034 # for backup.sh
   MYSQLDUMP=$(program mysqldump mariadb-dump)
   {
     printf '[client]\nprotocol=tcp\nconnect-timeout=10\nhost=%s\nport=%s\n' "$(quoted "$URL_HOST")" "${URL_PORT:-3306}"

@@ -13,6 +13,7 @@ gauge() { GAUGES["$1{$2=\"$3\"}"]=$4; }
 # if it cannot: whoever measures goes on.
 write_gauges() {
   local file=$TEXTFILE_DIR/techsapo-$1.prom line key
+  # shellcheck disable=SC2034 # for print_gauges, by its name
   local -A all=()
   # For Node Exporter to read, whoever it is.
   (umask 022 && mkdir -p "$TEXTFILE_DIR") 2>/dev/null || true
@@ -26,6 +27,7 @@ write_gauges() {
       if [[ $key != '#' && ${key#*\{} =~ $2 ]]; then all[$key]=$line; fi
     done <"$file"
   fi
+  # shellcheck disable=SC2034
   for key in "${!GAUGES[@]}"; do all[$key]=${GAUGES[$key]}; done
   local status=0
   {

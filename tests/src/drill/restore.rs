@@ -109,8 +109,7 @@ pub(super) fn run(report: &mut Report) {
     backups.set("PROMETHEUS_DATA", &old.prometheus.data().display().to_string());
     let began = Instant::now();
     backups.make();
-    let remark =
-        format!("{:.0} s, encrypted and copied off the host, under load", began.elapsed().as_secs_f64());
+    let remark = format!("{:.0} s, encrypted and copied off the host", began.elapsed().as_secs_f64());
     report.record(Line {
         what: format!("backup of {} analyses", earlier + ASKED),
         remark,
