@@ -67,6 +67,10 @@ impl Namespace {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.inside, "--mount", "--net", "--pid", "--"]).arg(program);
+        let settings = std::env::vars_os().map(|(name, _)| name);
+        for variable in settings.filter(|name| name.to_string_lossy().starts_with("TECHSAPO_")) {
+            command.env_remove(variable);
+        }
         command.current_dir(self.folder.path());
         command
     }

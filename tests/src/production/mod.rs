@@ -160,7 +160,9 @@ impl Production {
             .extend((0..3).map(|one| (format!("alertmanager-{one}:9093"), alertmanagers[one].address())));
         let prometheus = |one: usize| {
             let configuration = scraping(&addresses, one);
-            Prometheus::configured(Path::new("prometheus"), ports[one], &configuration, &[])
+            // An alert that fires before the Alertmanagers are known is told a minute later otherwise.
+            let options = ["--rules.alert.resend-delay=2s"];
+            Prometheus::configured(Path::new("prometheus"), ports[one], &configuration, &options)
         };
         let prometheus = vec![prometheus(0), prometheus(1)];
         let mut all = Self {

@@ -144,6 +144,20 @@ fn redis_with_certificates_and_users_fails_over_and_remembers_who_is_primary() {
     assert_eq!(data.ask("redis-1", "techsapo", &["xlen", "techsapo:events"]), "1");
 }
 
+/// The gate, on the file that is delivered.
+fn start_gate(place: &Namespace, prepared: &Prepared) -> Process {
+    let own = |name: &str| place.folder().join(name).display().to_string();
+    let gate = prepared.read("docker/production/gate.conf").replace("/tmp/nginx", &own("nginx"));
+    // All are on one host here, and have their ports on addresses of their own.
+    let gate =
+        regex::Regex::new(r"listen (\d+) ssl").unwrap().replace_all(&gate, "listen 10.213.43.10:$1 ssl");
+    std::fs::write(own("gate.conf"), gate.as_bytes()).unwrap();
+    let options = ["-p", &own(""), "-c", &own("gate.conf")].map(str::to_owned);
+    let tested = place.ask("nginx", &[&options.each_ref().map(String::as_str)[..], &["-t"]].concat());
+    assert!(tested.contains("successful"), "{tested}");
+    place.start("gate", "nginx", &[&options[..], &["-g".to_owned(), "daemon off;".to_owned()]].concat())
+}
+
 #[test]
 fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_to_all() {
     let prepared = certified(&MONITORING);
@@ -159,19 +173,7 @@ fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_t
         "victoria-metrics",
         &[format!("-storageDataPath={}", own("long-term")), "-httpListenAddr=10.213.44.20:8428".to_owned()],
     )];
-    let gate = prepared.read("docker/production/gate.conf").replace("/tmp/nginx", &own("nginx"));
-    // All are on one host here, and have their ports on addresses of their own.
-    let gate =
-        regex::Regex::new(r"listen (\d+) ssl").unwrap().replace_all(&gate, "listen 10.213.43.10:$1 ssl");
-    std::fs::write(own("gate.conf"), gate.as_bytes()).unwrap();
-    let of_nginx = ["-p", &own(""), "-c", &own("gate.conf")].map(str::to_owned);
-    let tested = place.ask("nginx", &[&of_nginx.each_ref().map(String::as_str)[..], &["-t"]].concat());
-    assert!(tested.contains("successful"), "{tested}");
-    servers.push(start(
-        "gate",
-        "nginx",
-        &[&of_nginx[..], &["-g".to_owned(), "daemon off;".to_owned()]].concat(),
-    ));
+    servers.push(start_gate(&place, &prepared));
     servers.push(start(
         "node-exporter",
         "prometheus-node-exporter",
