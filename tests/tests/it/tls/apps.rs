@@ -43,7 +43,7 @@ fn app_and_exporter_ask_each_other_by_tls() {
             .is_ok_and(|page| page.text().contains(&format!("{APP_UP}{{url=\"{}\"}} 1", app.url())))
     });
 
-    // Nobody else is let in, by HTTP/1.1 or HTTP/2.
+    // Nobody else is let in.
     let stranger = Authority::new("stranger");
     for identity in [None, Some(&stranger.issue("nginx", &[]))] {
         let answer = http::send(site.client(identity).get(format!("{}/health", app.url())));
