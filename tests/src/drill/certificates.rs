@@ -1,7 +1,7 @@
 //! Drill: every certificate is renewed, every key and the authority too, while Prometheus scrapes and clients ask by a new connection each
 //! time; and a certificate that is not good is tried.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Line, Report};
 use crate::certificates::{Asking, Secured, TARGETS};
@@ -62,11 +62,14 @@ impl Underway<'_> {
     fn step(&mut self, what: &str, change: impl FnOnce(&Secured)) {
         let begun = Instant::now();
         change(&self.secured);
-        let made = Instant::now();
+        let made = begun.elapsed();
         self.secured.wait_served();
-        let remark =
-            format!("the last was shown {} ms after the script had ended", made.elapsed().as_millis());
-        self.record(what, Some(begun.elapsed()), &remark);
+        let shown = begun.elapsed();
+        let (seconds, after) = (shown.as_secs_f64(), (shown - made).as_millis());
+        self.record(
+            what,
+            &format!("shown by all after {seconds:.1} s, {after} ms after the script had ended"),
+        );
     }
 
     /// A renewal is brought a certificate with another's key.
@@ -93,11 +96,12 @@ impl Underway<'_> {
             alerted.as_secs_f64(),
             wait_of("CertificateRenewalFailed"),
         );
-        self.record("a certificate comes with another's key", None, &remark);
+        self.record("a certificate comes with another's key", &remark);
     }
 
-    /// Writes a line with what was counted since the last one, once every target was scraped again.
-    fn record(&mut self, what: &str, back_after: Option<Duration>, remark: &str) {
+    /// Writes a line with what was counted since the last one, once every target was scraped again. Nothing is ever out of service, so
+    /// nothing is ever back.
+    fn record(&mut self, what: &str, remark: &str) {
         let begun = self.secured.scrapes().0;
         wait::until_true("all are scraped", || self.secured.scrapes().0 >= begun + 2 * TARGETS.len() as u64);
         let (asked, failures) = (self.asking.asked(), self.asking.failures());
@@ -105,7 +109,6 @@ impl Underway<'_> {
         let (failed, (scraped, scrapes_failed)) = (failures.len() as u64, self.secured.scrapes());
         self.report.record(Line {
             what: what.to_owned(),
-            back_after,
             requests_failed: Some(failed - self.failed),
             scrapes_failed: Some(scrapes_failed - self.scrapes_failed),
             remark: format!(
