@@ -42,9 +42,10 @@ pub struct Route {
     tls: Option<ClientTls>,
 }
 
+#[allow(clippy::large_enum_variant)] // There is one of them, behind an `Arc`.
 enum Kind {
     /// One server.
-    Server(Box<ConnectionInfo>),
+    Server(ConnectionInfo),
     Cluster(Cluster),
     Sentinels(Sentinels),
 }
@@ -95,7 +96,7 @@ impl Route {
     /// No server is known, can be reached or says that it is the one.
     pub fn client_for(&self, key: &str, timeout: Duration) -> RedisResult<Client> {
         match &*self.kind {
-            Kind::Server(server) => nodes::open(server.as_ref().clone(), self.tls()),
+            Kind::Server(server) => nodes::open(server.clone(), self.tls()),
             Kind::Cluster(cluster) => cluster.client_for(key, self.search(timeout)),
             Kind::Sentinels(sentinels) => sentinels.client(self.search(timeout)),
         }

@@ -49,7 +49,7 @@ pub(crate) fn parse(text: &str) -> Result<Kind, UrlError> {
             if let ConnectionAddr::TcpTls { insecure: true, .. } = server.addr() {
                 return Err(UrlError::because("what is insecure protects nobody: leave #insecure out"));
             }
-            Ok(Kind::Server(Box::new(server)))
+            Ok(Kind::Server(server))
         }
         _ => Err(UrlError::because("it begins with something else")),
     }

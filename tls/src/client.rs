@@ -120,8 +120,11 @@ fn load(files: &ClientFiles, reader: &mut Reader) -> Result<Material, TlsError> 
             let certificates = pem::chain(cert, &chain)?;
             material.not_after = certificates.first().and_then(pem::not_after);
             let pair = CertifiedKey::from_der(certificates, pem::key(key, &private)?, &provider());
-            let pair =
-                pair.map_err(|source| TlsError::Pair { cert: cert.clone(), key: key.clone(), source })?;
+            let pair = pair.map_err(|source| TlsError::Pair {
+                cert: cert.clone(),
+                key: key.clone(),
+                source: Box::new(source),
+            })?;
             material.identity = Some(Arc::new(pair));
             Some((chain, private))
         }

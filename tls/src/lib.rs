@@ -56,7 +56,7 @@ pub enum TlsError {
         /// File of the key.
         key: PathBuf,
         /// What rustls says.
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// One without the other.
     #[error("a certificate and its key are given together, or neither of them")]

@@ -83,11 +83,11 @@ pub fn own_host(cert_file: &Path, address: IpAddr) -> String {
     let certificates = Reader::default().read(cert_file).and_then(|bytes| chain(cert_file, &bytes));
     let names = certificates.ok().and_then(|chain| chain.first().map(names)).unwrap_or_default();
     let is_host = |name: &&String| !name.contains(['@', ':', '/']) && name.parse::<IpAddr>().is_err();
-    if !names.contains(&address.to_string()) {
-        if let Some(name) = names.iter().find(is_host) {
-            // Whatever stands for the star fits.
-            return name.replace('*', "own");
-        }
+    if !names.contains(&address.to_string())
+        && let Some(name) = names.iter().find(is_host)
+    {
+        // Whatever stands for the star fits.
+        return name.replace('*', "own");
     }
     match address {
         IpAddr::V4(address) => address.to_string(),

@@ -94,7 +94,7 @@ impl ServerTls {
         let mut config = config.with_single_cert(chain, private).map_err(|source| TlsError::Pair {
             cert: cert.clone(),
             key: key.clone(),
-            source,
+            source: Box::new(source),
         })?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
