@@ -1,7 +1,10 @@
 //! Redis, its sentinels and the monitoring on production's own configurations, names and ports, with certificates and users: in a network
 //! of this test's own instead of containers.
 
-use techsapo_tests::{Namespace, Process, wait};
+use std::process::Command;
+
+use techsapo_tests::engine::succeed;
+use techsapo_tests::{Namespace, Process, binaries, wait};
 
 use super::compose::Prepared;
 
@@ -27,6 +30,10 @@ const MONITORING: [(&str, &str); 12] = [
     ("10.213.43.61", "alertmanager-1"),
     ("10.213.43.62", "alertmanager-2"),
 ];
+
+/// An app and the database, besides.
+const SERVICE: [(&str, &str); 2] = [("10.213.42.20", "mysql"), ("10.213.41.20", "app-0")];
+const EXPORTERS: [&str; 2] = ["10.213.43.40:10040", "10.213.43.41:10040"];
 
 fn certified(hosts: &[(&str, &str)]) -> Prepared {
     let names: Vec<_> = hosts.iter().flat_map(|(_, names)| names.split(' ')).chain(["localhost"]).collect();
@@ -270,4 +277,142 @@ fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_t
     wait::until_true("the other Prometheus answers", || {
         value("https://prometheus:9090/api/v1/query", "count(up)").is_some()
     });
+}
+
+/// What the compose file tells a program about its certificate.
+fn with_certificate(command: &mut Command, prefix: &str, name: &str) {
+    command.env(format!("{prefix}_TLS_CA_FILE"), "/etc/ssl/techsapo/ca.crt");
+    command.env(format!("{prefix}_TLS_CERT_FILE"), format!("/etc/ssl/techsapo/{name}.crt"));
+    command.env(format!("{prefix}_TLS_KEY_FILE"), format!("/etc/ssl/techsapo/{name}.key"));
+}
+
+/// MariaDB in MySQL's place, with the users that it begins with.
+fn start_database(place: &Namespace, prepared: &Prepared) -> Process {
+    let own = |name: &str| place.folder().join(name).display().to_string();
+    let mut install = Command::new("mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    succeed(install.arg(format!("--datadir={}", own("database"))).arg(format!("--tmpdir={}", own(""))));
+    let mut options: Vec<String> =
+        ["--no-defaults", "--user=root", "--bind-address=10.213.42.20", "--skip-name-resolve"]
+            .map(str::to_owned)
+            .into();
+    options.extend(
+        ["--skip-log-bin", "--innodb-buffer-pool-size=16M", "--require-secure-transport=ON"]
+            .map(str::to_owned),
+    );
+    for (option, name) in [("datadir", "database"), ("tmpdir", ""), ("socket", "socket")] {
+        options.push(format!("--{option}={}", own(name)));
+    }
+    for (option, file) in [("ca", "ca.crt"), ("cert", "mysql.crt"), ("key", "mysql.key")] {
+        options.push(format!("--ssl-{option}=/etc/ssl/techsapo/{file}"));
+    }
+    let database = place.start("mariadbd", "mariadbd", &options);
+    let users = prepared.read("run/production/mysql/users.sql");
+    wait::until_true("the database has its users", || {
+        sql(place, &format!("CREATE DATABASE IF NOT EXISTS techsapo_audit; {users}")).is_empty()
+    });
+    database
+}
+
+/// What root's statements select, or what is wrong with them.
+fn sql(place: &Namespace, statements: &str) -> String {
+    let socket = format!("--socket={}", place.folder().join("socket").display());
+    let execute = format!("--execute={statements}");
+    place.ask(
+        "mariadb",
+        &["--no-defaults", "--user=root", &socket, "--batch", "--skip-column-names", &execute],
+    )
+}
+
+#[test]
+fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_way() {
+    let hosts = [&DATA[..], &MONITORING, &SERVICE].concat();
+    let prepared = certified(&hosts);
+    let certificates = prepared.path("tls");
+    let Some(place) = Namespace::start_or_skip("production: facts", &hosts, &certificates) else { return };
+    let data = Data { prepared, place };
+    let (place, prepared) = (&data.place, &data.prepared);
+    let _servers = DATA.map(|(address, name)| data.start(name, address));
+    let _database = start_database(place, prepared);
+    let _gate = start_gate(place, prepared);
+    let own = |name: &str| place.folder().join(name);
+    let secret = |name: &str| prepared.path(&format!("secrets/production/{name}"));
+    let app = |arguments: &[&str], audit: &str| {
+        let mut command = place.command(binaries::folder().join("techsapo"));
+        with_certificate(&mut command, "TECHSAPO", "app");
+        command.args(arguments).env("TECHSAPO_LISTEN", "10.213.41.20:4000").env("TECHSAPO_INSTANCE", "app-0");
+        command
+            .env("TECHSAPO_REDIS_URL_FILE", secret("redis-url"))
+            .env("TECHSAPO_MYSQL_URL_FILE", secret(audit));
+        command.env("TECHSAPO_MYSQL_MIGRATE", "false").env("TECHSAPO_EXPORTER_URL", "https://exporter:10040");
+        command.env("TECHSAPO_KEYS_FILE", own("keys.toml")).env("TECHSAPO_AUDIT_KEY_FILE", own("audit.key"));
+        command.env("TECHSAPO_JOURNAL_DIR", own("journal"));
+        command
+    };
+    let key = own("monitor.key").display().to_string();
+    let make_key =
+        ["keys", "create", "--name", "exporter", "--tier", "basic", "--scope", "monitor", "--to", &key];
+    succeed(&mut app(&make_key, "mysql-url"));
+    let asker = succeed(&mut app(&["keys", "create", "--name", "me", "--tier", "premium"], "mysql-url"));
+    let asker = format!("authorization: Bearer {}", asker.lines().next().unwrap());
+    succeed(&mut app(&["migrate"], "mysql-owner-url"));
+    let _app = Process::start("app", place.folder(), &mut app(&[], "mysql-url"));
+    let exporter = |address: &str| {
+        let mut command = place.command(binaries::folder().join("techsapo-exporter"));
+        with_certificate(&mut command, "TECHSAPO_EXPORTER", "exporter");
+        command.env("TECHSAPO_EXPORTER_WEB_CONFIG_FILE", prepared.path("docker/production/web/exporter.yml"));
+        command.env("TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS", address);
+        command.env("TECHSAPO_EXPORTER_REDIS_URL_FILE", secret("redis-url"));
+        command
+            .env("TECHSAPO_EXPORTER_APP_URL", "http://app-0:4000")
+            .env("TECHSAPO_EXPORTER_APP_KEY_FILE", &key);
+        command.env("TECHSAPO_EXPORTER_CHECKPOINT_DIR", own("state"));
+        command
+    };
+    let curl = |arguments: &[&str]| {
+        let always =
+            ["--silent", "--noproxy", "*", "--max-time", "10", "--cacert", "/etc/ssl/techsapo/ca.crt"];
+        place.ask("curl", &[&always[..], arguments].concat())
+    };
+    let certificate =
+        ["--cert", "/etc/ssl/techsapo/prometheus.crt", "--key", "/etc/ssl/techsapo/prometheus.key"];
+    let by_tls = |url: &str| curl(&[&certificate[..], &[url]].concat());
+    let mut exporters = Vec::new();
+    for (number, address) in EXPORTERS.iter().enumerate() {
+        exporters.push(Process::start(&format!("exporter-{number}"), place.folder(), &mut exporter(address)));
+        // The first one holds the state.
+        let healthy = || exporter(address).arg("healthcheck").output().unwrap().status.success();
+        wait::until_true("the exporter is healthy, by its own word", healthy);
+    }
+    let question = r#"{"prompt": "What is measured?", "task_type": "basic"}"#;
+    let json = "content-type: application/json";
+    let ask = || {
+        curl(&["--header", &asker, "--header", json, "--data", question, "http://app-0:4000/api/v1/generate"])
+    };
+    wait::until_true("the app answers", || ask().contains("wall_bounce_analysis"));
+    let counted = |url: &str| {
+        by_tls(url).contains("techsapo_wallbounce_requests_total{task_type=\"basic\",provider=\"Simulated-Gemini\",status=\"success\"} 1")
+    };
+    wait::until_true("it is counted", || counted("https://exporter-0:10040/metrics"));
+    wait::until_true("it is in the audit", || {
+        sql(place, "SELECT COUNT(*) FROM techsapo_audit.analyses") == "1"
+    });
+    assert!(
+        !curl(&["https://exporter-0:10040/metrics"]).contains("techsapo"),
+        "nobody without a certificate"
+    );
+    // The app's own user changes no table.
+    let grants = sql(place, "SHOW GRANTS FOR techsapo");
+    assert!(
+        grants.contains("REQUIRE X509") && !grants.contains("ALTER") && !grants.contains("ALL PRIVILEGES"),
+        "{grants}"
+    );
+    // The app sees its figures by the gate, whichever exporter holds the state.
+    assert!(counted("https://exporter:10040/metrics"));
+    exporters[0].kill_9();
+    wait::until_true("the gate leads to the other one", || counted("https://exporter:10040/metrics"));
+    let monitor = std::fs::read_to_string(&key).unwrap();
+    let monitor = format!("authorization: Bearer {}", monitor.trim());
+    let page = curl(&["--header", &monitor, "http://app-0:4000/metrics"]);
+    assert!(page.contains("techsapo_wallbounce_requests_total"), "{page}");
 }
