@@ -1,6 +1,7 @@
 //! `techsapo-exporter tail` on a real Redis: what it shows, what it keeps from the terminal, when it ends, and that it
 //! leaves no trace.
 
+use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,6 +48,16 @@ impl Tail {
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops it, and waits until it stands: the signal is sent before it takes effect.
+    fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait::until_true("tail stands still", || {
+            let stat = fs::read_to_string(&stat).unwrap();
+            stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
+        });
     }
 
     fn wait_exit(&mut self) -> Option<i32> {
@@ -170,7 +181,7 @@ fn what_was_trimmed_before_it_was_read_is_told_as_a_gap() {
     let tail = Tail::of(&redis, &[]);
     producer.send(&[error("first")]);
     tail.wait_out("first");
-    tail.signal(Signal::STOP);
+    tail.freeze();
     // What Redis may have handed over already, what nobody reads, and what is there when it goes on.
     producer.send(&[error("second")]);
     producer.send(&facts::many(5));
