@@ -18,19 +18,24 @@ schedule_author() { printf '# Written by scripts/%s' "${0##*/}"; }
 # A minute that is always the same on this host, and another one on the next.
 host_minute() { printf '%d' $((16#$(printf '%s' "$(uname -n) $ROOT" | sha256sum | cut -c 1-6) % 60)); }
 
-# Words of one line must be one line.
-one_line() { [[ $1 != *[[:cntrl:]]* ]] || die "'$1' holds a line's end or another control character."; }
+# What is written is made of lines: no word in it may hold the end of one.
+check_words() {
+  local word variable
+  local -a words=("$ROOT")
+  for variable in "${PASSED[@]}"; do words+=("${!variable:-}"); done
+  for word in "${words[@]}"; do
+    [[ $word != *[[:cntrl:]]* ]] || die "'$word' holds a line's end or another control character."
+  done
+}
 
 # quoted_for_cron TEXT: for the shell that cron starts. A % would end the line.
 quoted_for_cron() {
-  one_line "$1"
   local text="'${1//\'/\'\\\'\'}'"
   printf '%s' "${text//%/\\%}"
 }
 
 # quoted_for_systemd TEXT: where % begins what is filled in.
 quoted_for_systemd() {
-  one_line "$1"
   local text=${1//\\/\\\\}
   text=${text//\"/\\\"}
   printf '"%s"' "${text//%/%%}"
@@ -54,7 +59,7 @@ service_unit() {
   for variable in "${PASSED[@]}"; do
     if [[ -n ${!variable:-} ]]; then printf 'Environment=%s\n' "$(quoted_for_systemd "$variable=${!variable}")"; fi
   done
-  printf 'TimeoutStartSec=3h\nPrivateTmp=yes\nNice=10\nIOSchedulingClass=idle\n'
+  printf 'TimeoutStartSec=3h\nPrivateTmp=yes\nProtectControlGroups=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nNice=10\nIOSchedulingClass=idle\n'
 }
 
 timer_unit() {
@@ -142,6 +147,7 @@ schedule() {
     shift
   done
   [[ -n $SCHEDULE_PREFIX || $SCHEDULE_DRY == yes ]] || ((EUID == 0)) || die "this is for root: sudo $0"
+  check_words
   if [[ -z $how ]]; then
     how=cron
     if [[ -d /run/systemd/system ]]; then how=timer; fi
