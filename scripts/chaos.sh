@@ -38,14 +38,7 @@ RUN_PID=''
 finish() {
   local status=$? disk
   trap - EXIT
-  if [[ -n $RUN_PID ]] && kill -0 "$RUN_PID" 2>/dev/null; then
-    # The servers are the run's children; it must not start them again.
-    disown "$RUN_PID"
-    kill -STOP "$RUN_PID"
-    pgrep -P "$RUN_PID" | xargs --no-run-if-empty kill -KILL
-    kill -KILL "$RUN_PID"
-    status=130
-  fi
+  if [[ -n $RUN_PID ]] && end_with_children "$RUN_PID"; then status=130; fi
   for disk in "$SCRATCH"/techsapo-chaos-*/checkpoints; do
     if mountpoint -q "$disk" 2>/dev/null; then umount --lazy "$disk"; fi
   done

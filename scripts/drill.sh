@@ -34,13 +34,7 @@ RUN_PID=''
 finish() {
   local status=$?
   trap - EXIT
-  if [[ -n $RUN_PID ]] && kill -0 "$RUN_PID" 2>/dev/null; then
-    disown "$RUN_PID"
-    kill -STOP "$RUN_PID"
-    pgrep -P "$RUN_PID" | xargs --no-run-if-empty kill -KILL
-    kill -KILL "$RUN_PID"
-    status=130
-  fi
+  if [[ -n $RUN_PID ]] && end_with_children "$RUN_PID"; then status=130; fi
   if [[ -n $SCRATCH ]]; then rm -rf "$SCRATCH"; fi
   exit "$status"
 }

@@ -107,3 +107,12 @@ redis_answers() {
   ) 2>/dev/null) || return 1
   [[ ${reply%$'\r'} == '+PONG' ]]
 }
+
+# end_with_children PID: kills a job of ours with the servers that are its children, which it must not start again. 1 if it has ended by itself.
+end_with_children() {
+  kill -0 "$1" 2>/dev/null || return
+  disown "$1"
+  kill -STOP "$1"
+  pgrep -P "$1" | xargs --no-run-if-empty kill -KILL
+  kill -KILL "$1"
+}
