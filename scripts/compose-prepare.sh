@@ -23,7 +23,8 @@ secrets/compose/            readable on this host by its owner alone; each conta
   mysql-root-password
   grafana-admin-password    from TECHSAPO_GRAFANA_PASSWORD if that is set when it is made
   providers/                for keys of vendors: a file each, named in .env (see .env.example)
-  redis-users, redis-url, mysql-url    written anew from these each time
+  redis-backup-password     for scripts/backup.sh on this host, by the file backup-redis-url
+  redis-users, redis-url, mysql-url, backup-redis-url    written anew from these each time
 run/compose/                (or TECHSAPO_COMPOSE_DIR)
   prometheus/, alertmanager/    the configurations, with the names of the containers and the receivers for which there are
                                 secrets (TECHSAPO_ALERT_SECRETS=secrets/alertmanager: see ./scripts/alertmanager-config.sh --help)
@@ -43,6 +44,7 @@ redis_users() {
   printf 'user default off\n'
   printf 'user health on nopass +ping\n'
   printf 'user techsapo on #%s ~techsapo:* +@all -@admin -@dangerous +info\n' "$(digest_of redis-password)"
+  redis_backup_user
 }
 
 make_secrets() {
@@ -51,11 +53,13 @@ make_secrets() {
   mkdir -p "$SECRETS/providers"
   chmod -R a+rX "$SECRETS/providers"
   secret redis-password
+  secret redis-backup-password
   secret mysql-password
   secret mysql-root-password
   secret grafana-admin-password "${TECHSAPO_GRAFANA_PASSWORD:-}"
   redis_users | put "$SECRETS/redis-users"
   printf 'redis://techsapo:%s@redis:6379' "$(escaped "$(value_of redis-password)")" | put "$SECRETS/redis-url"
+  printf 'redis://backup:%s@127.0.0.1:%s' "$(value_of redis-backup-password)" "${TECHSAPO_PORT_REDIS:-6379}" | put "$SECRETS/backup-redis-url"
   printf 'mysql://techsapo:%s@mysql:3306/techsapo_audit' "$(escaped "$(value_of mysql-password)")" | put "$SECRETS/mysql-url"
 }
 

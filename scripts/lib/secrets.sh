@@ -37,6 +37,12 @@ value_of() { tr -d '\n' <"$SECRETS/$1"; }
 # digest_of NAME: of a secret, as Redis' lists of users have it.
 digest_of() { value_of "$1" | sha256sum | cut -d ' ' -f 1; }
 
+# What backup.sh and restore.sh do in Redis (docs/backup.md), and nothing else; with the secret redis-backup-password.
+redis_backup_user() {
+  printf 'user backup on #%s ~techsapo:{app}:* ~techsapo:acks* +ping +info +sync +psync +replconf +echo +scan +restore +exists +hset\n' \
+    "$(digest_of redis-backup-password)"
+}
+
 # A password as it stands in a URL.
 escaped() {
   local text=$1 sign index

@@ -10,6 +10,7 @@ use techsapo_tests::RedisServer;
 
 mod history;
 mod kept;
+mod rights;
 mod schedule;
 mod trouble;
 mod whole;
