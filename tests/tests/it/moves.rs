@@ -30,6 +30,9 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("techsapo_telemetry_dropped_total", "a full journal: the app's own tests of telemetry"),
     ("techsapo_telemetry_series_overflow_total", "written to the stream in metrics/rows.rs"),
     ("techsapo_exporter_checkpoint_failures_total", "a disk that refuses: the exporter's own tests"),
+    ("techsapo_exporter_tls_reload_successful", "certificates: tls/web.rs"),
+    ("techsapo_exporter_tls_certificate_not_after_timestamp_seconds", "certificates: tls/web.rs"),
+    ("techsapo_exporter_tls_handshake_failures_total", "certificates: tls/web.rs"),
 ];
 
 const ANALYSES: &str = "techsapo_wallbounce_requests_total";
