@@ -97,9 +97,10 @@ fn services_are_confined_restarted_stopped_and_removed_without_a_fact_lost() {
     ask(ports.second, 3);
     assert_counted(&ports, 7);
     // What the confinement still lets them see: the host's figures, and each other.
-    let page = page(&ports).unwrap();
-    assert!(page.gauge("techsapo_memory_usage_percent").total() > 0.0);
-    assert_eq!(page.gauge("techsapo_exporter_app_up").total(), 2.0);
+    assert!(page(&ports).unwrap().gauge("techsapo_memory_usage_percent").total() > 0.0);
+    wait::until_true("the exporter sees both apps", || {
+        page(&ports).is_some_and(|page| page.gauge("techsapo_exporter_app_up").total() == 2.0)
+    });
 
     // The address of Redis may hold a password: it is for each service's own user to read, and in no environment.
     let environments =
