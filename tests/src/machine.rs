@@ -49,15 +49,7 @@ impl Machine {
         if !rustix::process::geteuid().is_root() {
             return Err("only root can start one".to_owned());
         }
-        let is_there = |program: &&str| {
-            Command::new(program)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok()
-        };
-        let missing: Vec<_> = PROGRAMS.into_iter().filter(|program| !is_there(program)).collect();
+        let missing: Vec<_> = PROGRAMS.into_iter().filter(|program| !is_installed(program)).collect();
         if !missing.is_empty() {
             return Err(format!("{} are missing; ./scripts/test.sh installs them", missing.join(", ")));
         }
@@ -157,4 +149,10 @@ impl Drop for Machine {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
+}
+
+/// Whether a program can be started here.
+pub fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

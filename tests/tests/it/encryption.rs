@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use techsapo_tests::machine::is_installed;
 use techsapo_tests::{Exporter, Process, Producer, RedisServer, facts, free_port, http, repository, wait};
 use tempfile::TempDir;
 
@@ -21,19 +22,11 @@ struct Storage {
 impl Storage {
     /// A place for storage, with a key. Or none, with a word on why.
     fn prepare_or_skip(test: &str) -> Option<Self> {
-        let there = |program: &str| {
-            Command::new(program)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok()
-        };
         let lacking = if !rustix::process::geteuid().is_root() {
             Some("only root can mount")
         } else if !Path::new("/dev/fuse").exists() {
             Some("this kernel has no FUSE")
-        } else if !there("gocryptfs") {
+        } else if !is_installed("gocryptfs") {
             Some("gocryptfs is missing; ./scripts/test.sh installs it")
         } else {
             None
@@ -264,7 +257,7 @@ fn boot(images: &Path, folder: &Path, disk: &Path) -> Process {
 #[test]
 fn luks_keeps_what_was_written_over_a_loss_of_power_and_shows_nothing_of_it() {
     let test = "LUKS in a virtual machine";
-    let there = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let there = is_installed("qemu-system-x86_64");
     if !there || !cfg!(target_arch = "x86_64") {
         return skipped(test, "qemu-system-x86_64 is missing; ./scripts/test.sh installs it");
     }
