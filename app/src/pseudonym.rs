@@ -90,7 +90,7 @@ impl Pseudonyms {
         context.update(kind);
         context.update(&[0]);
         context.update(text);
-        context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(context.sign())
     }
 }
 

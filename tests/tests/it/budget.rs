@@ -149,6 +149,101 @@ fn two_instances_together_never_promise_more_than_the_limit() {
     wait::until_true("nothing is reserved", || stored_reserved(&redis) == 0);
 }
 
+/// Changes of settings: 100 000 nano-USD a day, so that lots are worth while.
+const ROOMY: &[(&str, &str)] = &[("budget.daily_usd", "0.0001"), ("budget.monthly_usd", "0.0001")];
+
+/// How often Redis was asked for anything of the budget.
+fn asked(redis: &RedisServer) -> u64 {
+    let stats: String = redis.cli(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[test]
+fn where_many_calls_come_one_lot_is_for_many_and_still_no_more_is_promised_than_the_limit() {
+    let redis = RedisServer::start();
+    let instances = ["one", "two"].map(|run| Instance::spawn(&redis, run, ROOMY));
+    instances.iter().for_each(|instance| instance.wait_link(Link::Shared));
+    let (promised, spent, refused) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let first = 4 * 250;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (instance, promised, spent, refused) = (&instances[thread % 2], &promised, &spent, &refused);
+            let redis = &redis;
+            scope.spawn(move || {
+                let mut dice = Random::new(thread as u64);
+                for call in 0..1_000 {
+                    if call == 250 {
+                        let asked = asked(redis);
+                        assert!(2 * asked < first, "{asked} times for {first} calls");
+                    }
+                    let most = dice.between(1, 120);
+                    let Ok(reservation) = instance.reserve(most) else {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                        continue;
+                    };
+                    let now = promised.fetch_add(most, Ordering::SeqCst) + most;
+                    assert!(now <= 100_000, "{now}");
+                    let cost = dice.between(most / 2, most);
+                    promised.fetch_sub(most - cost, Ordering::SeqCst);
+                    spent.fetch_add(cost, Ordering::SeqCst);
+                    reservation.settle(cost);
+                }
+            });
+        }
+    });
+    let spent = spent.into_inner();
+    assert!((90_000..=100_000).contains(&spent) && refused.into_inner() > 0, "{spent}");
+    for instance in &instances {
+        instance.wait_day(spent, 0);
+    }
+    let day = stored(&redis, "2026-09-21");
+    assert_eq!((day["total"], day["real:one"] + day["real:two"]), (spent, spent));
+    wait::until_true("nothing is reserved", || stored_reserved(&redis) == 0);
+}
+
+/// Has an instance find out that calls come often, and take a lot, of which a call of `nanousd` is under way.
+fn in_a_lot(redis: &RedisServer, instance: &Instance, nanousd: u64) -> Reservation {
+    wait::until("there is a lot", || {
+        let reservation = instance.reserve(nanousd).unwrap();
+        if stored_reserved(redis) > nanousd {
+            return Some(reservation);
+        }
+        reservation.settle(0);
+        None
+    })
+}
+
+#[test]
+fn a_lot_ends_with_the_calls_in_it_or_with_its_instance_or_with_redis() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (Instance::spawn(&redis, "one", ROOMY), Instance::spawn(&redis, "two", ROOMY));
+    [&one, &two].iter().for_each(|instance| instance.wait_link(Link::Shared));
+    let under_way = in_a_lot(&redis, &one, 50);
+    wait::until_true("what is left of a lot is given back", || stored_reserved(&redis) == 50);
+    under_way.settle(30);
+    two.wait_day(30, 0);
+
+    let under_way = in_a_lot(&redis, &one, 50);
+    redis.kill_9();
+    [&one, &two].iter().for_each(|instance| instance.wait_link(Link::Alone));
+    redis.start_again();
+    [&one, &two].iter().for_each(|instance| instance.wait_link(Link::Shared));
+    two.wait_day(30, 50);
+    under_way.settle(50);
+    two.wait_day(80, 0);
+
+    let lost = in_a_lot(&redis, &one, 50);
+    one.crash();
+    std::mem::forget(lost);
+    let open: Vec<String> = redis.cli(&["ZRANGE", "techsapo:{app}:budget:open", "0", "-1"]);
+    assert!(!open.is_empty());
+    for call in open {
+        let _: u64 = redis.cli(&["ZADD", "techsapo:{app}:budget:open", "XX", "CH", "1", &call]);
+    }
+    two.wait_day(80, 0);
+}
+
 #[test]
 fn room_is_refused_while_it_is_reserved_and_for_the_day_once_it_is_spent() {
     let redis = RedisServer::start();

@@ -2,6 +2,8 @@
 //!
 //! The zone's rules come from the database compiled into the binary, so that instances of one build agree.
 
+use std::sync::Arc;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
@@ -23,9 +25,16 @@ pub struct Today {
     /// The moment, Unix milliseconds.
     pub at_ms: u64,
     /// Its day.
-    pub day: Span,
+    pub day: Arc<Span>,
     /// Its month.
-    pub month: Span,
+    pub month: Arc<Span>,
+}
+
+impl Today {
+    /// The same day and month at another moment (Unix milliseconds), if it is in them: looking up a calendar is dear.
+    pub fn moved_to(&self, at_ms: u64) -> Option<Self> {
+        (self.day.begins_ms..self.day.ends_ms).contains(&at_ms).then(|| Self { at_ms, ..self.clone() })
+    }
 }
 
 /// The calendar of a time zone.
@@ -47,12 +56,12 @@ impl Calendar {
         let first = date.first_of_month();
         Today {
             at_ms,
-            day: self.span(date.to_string(), date, date.tomorrow().ok()),
-            month: self.span(
+            day: Arc::new(self.span(date.to_string(), date, date.tomorrow().ok())),
+            month: Arc::new(self.span(
                 format!("{:04}-{:02}", date.year(), date.month()),
                 first,
                 first.checked_add(1.month()).ok(),
-            ),
+            )),
         }
     }
 

@@ -7,6 +7,9 @@
 //!   and nothing is counted twice.
 //! * A call is open from its reservation until it is settled or expires. A call that is settled late counts all the same.
 //! * Alone, without Redis, an instance spends at most a share of what it knew to be left.
+//! * Calls may stand in a lot, room that Redis has reserved for many of them: calls under way in it, what was spent in it and is
+//!   untold, and what is left of it are together never more than it. Whatever is told to Redis ends the lot, and tells
+//!   of each call in it by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +17,15 @@ use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::BudgetPeriod;
 
 use super::calendar::{Span, Today};
+use super::lot::Lot;
 
 /// Fields of what real providers charged; `budget.lua` knows this word too.
 const REAL: &str = "real:";
 /// Fields of what simulated ones would have.
 const SIMULATED: &str = "simulated:";
+/// A lot is at most this part of what is left.
+const LOT_PART: u64 = 20;
+
 /// Whose money it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Money {
@@ -127,8 +134,18 @@ impl Sums {
 struct Open {
     nanousd: u64,
     expires_ms: u64,
-    /// Redis has it.
-    told: bool,
+    stands: Stands,
+}
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// Here alone.
+    Here,
+    /// In the lot, which Redis has.
+    InLot,
+    /// In Redis, by itself.
+    InRedis,
 }
 
 /// See the file's head. Times are Unix milliseconds, amounts nano-USD.
@@ -140,7 +157,8 @@ pub struct Ledger {
     own: [String; 2],
     spans: BTreeMap<String, Sums>,
     open: BTreeMap<u64, Open>,
-    /// Calls that are over, and of which Redis may not have heard so.
+    lot: Option<Lot>,
+    /// Calls and lots that are over, and of which Redis may not have heard so.
     closed: BTreeSet<u64>,
     /// What other instances had reserved when Redis was last heard.
     reserved_elsewhere: u64,
@@ -155,6 +173,7 @@ impl Ledger {
             own: [format!("{REAL}{run}"), format!("{SIMULATED}{run}")],
             spans: BTreeMap::new(),
             open: BTreeMap::new(),
+            lot: None,
             closed: BTreeSet::new(),
             reserved_elsewhere: 0,
         }
@@ -181,8 +200,45 @@ impl Ledger {
         for period in [BudgetPeriod::Monthly, BudgetPeriod::Daily] {
             self.room_alone(period, nanousd, today).map_err(|lack| (period, lack))?;
         }
-        self.reserved(call, nanousd, expires_ms, false);
+        self.reserved(call, nanousd, expires_ms, Stands::Here);
         Ok(())
+    }
+
+    /// Reserves room for a call in the lot, if there is one with room.
+    pub fn reserve_in_lot(&mut self, call: u64, nanousd: u64, expires_ms: u64) -> bool {
+        let has_room = self.lot.as_mut().is_some_and(|lot| lot.take(nanousd, expires_ms));
+        if has_room {
+            self.reserved(call, nanousd, expires_ms, Stands::InLot);
+        }
+        has_room
+    }
+
+    /// The most that a lot may hold now: little of what is left, for it is kept from all others.
+    pub fn lot_at_most(&self, today: &Today) -> u64 {
+        let left = |period| {
+            let spent = self.spent(Money::Real, span(today, period));
+            self.limits.of(period).saturating_sub(spent).saturating_sub(self.reserved_nanousd())
+        };
+        left(BudgetPeriod::Daily).min(left(BudgetPeriod::Monthly)) / LOT_PART
+    }
+
+    /// Takes in that Redis has reserved a lot.
+    pub fn granted(&mut self, lot: Lot) {
+        self.end_lot();
+        self.lot = Some(lot);
+    }
+
+    /// Ends the lot: its calls stand for themselves from now on.
+    pub fn end_lot(&mut self) {
+        let Some(lot) = self.lot.take() else { return };
+        self.closed.insert(lot.number());
+        let in_lot = self.open.values_mut().filter(|open| open.stands == Stands::InLot);
+        in_lot.for_each(|open| open.stands = Stands::Here);
+    }
+
+    /// Whether there is a lot.
+    pub fn has_lot(&self) -> bool {
+        self.lot.is_some()
     }
 
     fn room_alone(&self, period: BudgetPeriod, nanousd: u64, today: &Today) -> Result<(), Lack> {
@@ -204,15 +260,22 @@ impl Ledger {
         if u128::from(own_untold) + u128::from(wanted) > share { Err(Lack::Share) } else { Ok(()) }
     }
 
-    /// Notes that there is a reservation for a call; `told`: in Redis.
-    pub fn reserved(&mut self, call: u64, nanousd: u64, expires_ms: u64, told: bool) {
-        self.open.insert(call, Open { nanousd, expires_ms, told });
+    /// Notes that there is a reservation for a call.
+    pub fn reserved(&mut self, call: u64, nanousd: u64, expires_ms: u64, stands: Stands) {
+        self.open.insert(call, Open { nanousd, expires_ms, stands });
     }
 
-    /// Notes that a call is over; it need not have been known.
-    pub fn release(&mut self, call: u64) {
-        self.open.remove(&call);
-        self.closed.insert(call);
+    /// Notes that a call is over and cost `nanousd`, or that nobody knows whether it was ever reserved: then it cost nothing.
+    pub fn release(&mut self, call: u64, nanousd: u64) {
+        match (self.open.remove(&call), &mut self.lot) {
+            // Redis never heard of it.
+            (Some(Open { nanousd: reserved, stands: Stands::InLot, .. }), Some(lot)) => {
+                lot.settle(reserved, nanousd);
+            }
+            _ => {
+                self.closed.insert(call);
+            }
+        }
     }
 
     /// Adds what was spent at a moment.
@@ -222,9 +285,14 @@ impl Ledger {
         }
         let field = &self.own[money as usize];
         for span in [&today.day, &today.month] {
-            let sums = self.spans.entry(span.name.clone()).or_default();
-            let sum = sums.get(field).saturating_add(nanousd);
-            sums.raise(field, sum);
+            if !self.spans.contains_key(&span.name) {
+                self.spans.insert(span.name.clone(), Sums::default());
+            }
+            let Some(sums) = self.spans.get_mut(&span.name) else { continue };
+            match sums.fields.get_mut(field) {
+                Some(sum) => *sum = sum.saturating_add(nanousd),
+                None => sums.raise(field, nanousd),
+            }
         }
     }
 
@@ -235,9 +303,10 @@ impl Ledger {
         }
     }
 
-    /// What Redis is to be told: what is new, and `everything` that is known of the current day and month.
+    /// What Redis is to be told: what is new, and `everything` that is known of the current day and month. Ends the lot.
     pub fn outgoing(&mut self, everything: bool, today: &Today) -> Outgoing {
         self.expire(today.at_ms);
+        self.end_lot();
         let current = [&today.day.name, &today.month.name];
         self.spans.retain(|name, sums| current.contains(&name) || is_untold(sums, &self.own));
         let late = self.spans.keys().filter(|name| !current.contains(name));
@@ -246,7 +315,7 @@ impl Ledger {
             let fields = fields.filter(|(field, _)| everything || self.own.contains(field));
             Account { span: name.clone(), fields: fields.map(|(field, sum)| (field.clone(), *sum)).collect() }
         };
-        let untold = self.open.iter().filter(|(_, open)| !open.told);
+        let untold = self.open.iter().filter(|(_, open)| open.stands == Stands::Here);
         Outgoing {
             closed: self.closed.iter().copied().collect(),
             opened: untold
@@ -263,7 +332,7 @@ impl Ledger {
         }
         for (call, ..) in &sent.opened {
             if let Some(open) = self.open.get_mut(call) {
-                open.told = true;
+                open.stands = Stands::InRedis;
             }
         }
         for (index, Account { span, fields }) in sent.accounts.iter().enumerate() {
@@ -277,13 +346,15 @@ impl Ledger {
                 sums.raise(field, *nanousd);
             }
         }
-        let own_told = self.open.values().filter(|open| open.told).map(|open| open.nanousd).sum();
-        self.reserved_elsewhere = heard.reserved.saturating_sub(own_told);
+        let in_redis = self.open.values().filter(|open| open.stands == Stands::InRedis);
+        let own: u64 = in_redis.map(|open| open.nanousd).chain(self.lot.map(|lot| lot.nanousd())).sum();
+        self.reserved_elsewhere = heard.reserved.saturating_sub(own);
     }
 
     /// Takes in that Redis has lost what it was told.
     pub fn untold(&mut self) {
-        self.open.values_mut().for_each(|open| open.told = false);
+        self.end_lot();
+        self.open.values_mut().for_each(|open| open.stands = Stands::Here);
         self.spans.values_mut().for_each(|sums| sums.told = [0; 2]);
     }
 
@@ -308,7 +379,9 @@ impl Ledger {
     /// Whether there is something of real money that Redis has not heard.
     pub fn has_news(&self) -> bool {
         let spent = |sums: &Sums| sums.get(&self.own[0]) > sums.told[0];
-        !self.closed.is_empty() || self.open.values().any(|open| !open.told) || self.spans.values().any(spent)
+        !self.closed.is_empty()
+            || self.open.values().any(|open| open.stands != Stands::InRedis)
+            || self.spans.values().any(spent)
     }
 
     fn expire(&mut self, now_ms: u64) {

@@ -1,7 +1,7 @@
 //! The budget: room is reserved before a real provider is asked, and what the call cost is settled after it.
 //!
 //! Redis is the till that all instances share; [`Budget::reserve`] asks it in one round trip, and it adds and decides in one
-//! step. Every instance keeps an account of its own of what it was told there (`ledger`), and is told all of it every
+//! step. Where many calls come a second, room is reserved for many at once, a lot, and most find theirs in it. Every instance keeps an account of its own of what it was told there (`ledger`), and is told all of it every
 //! second. From that
 //!
 //! * it goes on alone while Redis is away, with a share of what was left, and tells Redis afterwards;
@@ -11,10 +11,11 @@
 //! as Redis, one instance or the audit remembers it, and never counted twice. Nothing but [`Budget::reserve`] waits for
 //! Redis on a request's way, for the store's time-out at most; MySQL is asked in the background alone.
 //!
-//! Inside: `calendar` and `ledger` (the rules, pure), `till` and `budget.lua` (Redis), [`provider`] (who is held to it).
+//! Inside: `calendar`, `ledger` and `lot` (the rules, pure), `till` and `budget.lua` (Redis), [`provider`] (who is held to it).
 
 pub mod calendar;
 pub mod ledger;
+pub mod lot;
 pub mod provider;
 mod till;
 
@@ -27,7 +28,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::calendar::{Calendar, Span, Today};
-use self::ledger::{Lack, Ledger, Limits, Money, Outgoing, span};
+use self::ledger::{Lack, Ledger, Limits, Money, Outgoing, Stands, span};
+use self::lot::{Lot, Pace};
 use self::till::{Extent, Heard, Outcome, Till, Wanted};
 use crate::clock;
 use crate::config::BudgetSettings;
@@ -42,6 +44,10 @@ const AUDIT_EVERY: Duration = Duration::from_secs(600);
 const AUDIT_AGAIN: Duration = Duration::from_secs(2);
 /// How much longer than its call a reservation lasts: time for settling it.
 const GRACE: Duration = Duration::from_secs(60);
+/// How long after the first call in a lot is settled Redis is told of it, and the lot ends.
+const LOT_LASTS: Duration = Duration::from_millis(200);
+/// How much longer than its last call Redis keeps a lot: it ends within [`EXCHANGE_EVERY`], unless this instance does.
+const LOT_GRACE_MS: u64 = 5_000;
 /// When to ask again where calls under way may give room back: about as long as such a call takes.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -138,6 +144,8 @@ struct Shared {
     limits: Limits,
     calendar: Calendar,
     now: Now,
+    /// The day and month of the last look at the clock.
+    today: Mutex<Today>,
     till: Till,
     audit: Option<Spending>,
     books: Mutex<Books>,
@@ -150,6 +158,9 @@ struct Shared {
 
 struct Books {
     ledger: Ledger,
+    pace: Pace,
+    /// A lot is being asked for.
+    asks_for_lot: bool,
     /// Nothing until Redis was asked for the first time.
     link: Option<Link>,
     /// What the ledger holds is all that there is to know: it has been told everything once.
@@ -175,15 +186,19 @@ impl Budget {
         };
         let books = Books {
             ledger: Ledger::new(run, limits),
+            pace: Pace::default(),
+            asks_for_lot: false,
             link: None,
             // Without an audit there is nobody to learn more from.
             is_whole: audit.is_none(),
             reached: [None, None],
         };
+        let calendar = Calendar::new(settings.time_zone.clone());
         let shared = Shared {
             enforced: settings.enforce,
             limits,
-            calendar: Calendar::new(settings.time_zone.clone()),
+            today: Mutex::new(calendar.at(now())),
+            calendar,
             now,
             till: Till::new(redis, run),
             audit,
@@ -211,6 +226,20 @@ impl Budget {
         let lasts_ms = clock::micros(patience.saturating_add(GRACE)) / 1_000;
         let today = shared.today();
         let expires_ms = today.at_ms.saturating_add(lasts_ms);
+        let lot_nanousd = {
+            let mut books = shared.books();
+            books.pace.call();
+            if books.ledger.reserve_in_lot(call, nanousd, expires_ms) {
+                return Ok(self.reservation(Some(call)));
+            }
+            books.lot_for(nanousd, &today)
+        };
+        if let Some(lot_nanousd) = lot_nanousd {
+            shared.fetch_lot(lot_nanousd, lasts_ms, &today).await;
+            if shared.books().ledger.reserve_in_lot(call, nanousd, expires_ms) {
+                return Ok(self.reservation(Some(call)));
+            }
+        }
         let wanted = Wanted { call, nanousd, lasts_ms, limits: shared.limits };
         let outgoing = shared.books().ledger.outgoing(false, &today);
         let heard = shared.till.step(&outgoing, Extent::News, Some(wanted)).await;
@@ -219,7 +248,7 @@ impl Budget {
         match &heard {
             Ok(heard) => {
                 if heard.outcome == Outcome::Reserved {
-                    books.ledger.reserved(call, nanousd, expires_ms, true);
+                    books.ledger.reserved(call, nanousd, expires_ms, Stands::InRedis);
                 }
                 books.ledger.told(&outgoing, &heard.incoming);
                 match heard.outcome {
@@ -243,7 +272,7 @@ impl Budget {
             Err((period, lack)) => {
                 if matches!(heard, Err(StoreError::Failed(_))) {
                     // It may have been reserved all the same.
-                    books.ledger.release(call);
+                    books.ledger.release(call, 0);
                 }
                 Err(books.refuse(period, lack, &today))
             }
@@ -299,17 +328,54 @@ impl Shared {
     }
 
     fn today(&self) -> Today {
-        self.calendar.at((self.now)())
+        let now_ms = (self.now)();
+        let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
+        *today = today.moved_to(now_ms).unwrap_or_else(|| self.calendar.at(now_ms));
+        today.clone()
+    }
+
+    /// Has Redis reserve a lot. What comes of it stands in the ledger.
+    async fn fetch_lot(&self, nanousd: u64, call_lasts_ms: u64, today: &Today) {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let lasts_ms = call_lasts_ms + LOT_GRACE_MS;
+        let wanted = Wanted { call: number, nanousd, lasts_ms, limits: self.limits };
+        let outgoing = {
+            let mut books = self.books();
+            books.asks_for_lot = true;
+            books.ledger.outgoing(false, today)
+        };
+        let mut asking = AskingForLot { shared: self, number, is_answered: false };
+        let heard = self.till.step(&outgoing, Extent::News, Some(wanted)).await;
+        asking.is_answered = heard.is_ok();
+        let mut books = self.books();
+        match heard {
+            Ok(heard) => {
+                if heard.outcome == Outcome::Reserved {
+                    books.ledger.granted(Lot::new(number, nanousd, today.at_ms.saturating_add(lasts_ms)));
+                }
+                books.ledger.told(&outgoing, &heard.incoming);
+            }
+            Err(_) => books.link(Link::Alone, &self.limits),
+        }
     }
 
     async fn exchange_for_ever(&self) {
         loop {
             self.exchange().await;
+            self.books().pace.second();
             let again = Instant::now() + EXCHANGE_EVERY;
             loop {
                 tokio::select! {
                     () = sleep_until(again) => break,
-                    () = self.news.notified() => if !self.tell().await { break },
+                    () = self.news.notified() => {
+                        // What a lot holds is reserved, whatever was spent of it.
+                        if self.books().ledger.has_lot() {
+                            sleep_until(again.min(Instant::now() + LOT_LASTS)).await;
+                        }
+                        if !self.tell().await {
+                            break;
+                        }
+                    }
                 }
             }
         }
@@ -431,7 +497,20 @@ impl Books {
         refusal
     }
 
+    /// How large a lot should be that a call of this size is looking for; nothing where it had better ask for itself.
+    fn lot_for(&self, nanousd: u64, today: &Today) -> Option<u64> {
+        let calls = self.pace.calls_in_lot();
+        if calls == 1 || self.asks_for_lot || self.link != Some(Link::Shared) {
+            return None;
+        }
+        let lot_nanousd = nanousd.saturating_mul(calls).min(self.ledger.lot_at_most(today));
+        (lot_nanousd / 2 >= nanousd).then_some(lot_nanousd)
+    }
+
     fn link(&mut self, link: Link, limits: &Limits) {
+        if link != Link::Shared {
+            self.ledger.end_lot();
+        }
         if self.link.replace(link) == Some(link) {
             return;
         }
@@ -446,6 +525,23 @@ impl Books {
                 "Redis does not know what was spent, and the audit was not read yet: this instance spends at most its share of \
                  the budget until then"
             ),
+        }
+    }
+}
+
+/// A lot that Redis was asked for. Dropped without an answer, it is given back, for it may have been reserved.
+struct AskingForLot<'a> {
+    shared: &'a Shared,
+    number: u64,
+    is_answered: bool,
+}
+
+impl Drop for AskingForLot<'_> {
+    fn drop(&mut self) {
+        let mut books = self.shared.books();
+        books.asks_for_lot = false;
+        if !self.is_answered {
+            books.ledger.release(self.number, 0);
         }
     }
 }
@@ -467,7 +563,7 @@ impl Reservation {
         let mut books = shared.books();
         books.ledger.spend(Money::Real, nanousd, &today);
         if let Some(call) = self.call {
-            books.ledger.release(call);
+            books.ledger.release(call, nanousd);
         }
         drop(books);
         shared.news.notify_one();

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use jiff::Timestamp;
 
 use super::ring::KeyRecord;
-use super::token::{Malformed, hex};
+use super::token::Malformed;
 
 /// Keeps these signatures apart from any other use of the same secret.
 const PURPOSE: &[u8] = b"techsapo session ";
@@ -54,7 +54,7 @@ impl<'a> ShownSession<'a> {
 pub fn issue(key: &KeyRecord, expires: Timestamp) -> String {
     let signed = format!("{}.{}", key.id, expires.as_second());
     let signature = hmac::sign(&secret(key), &message(&signed));
-    format!("{signed}.{}", hex(signature.as_ref()))
+    format!("{signed}.{}", hex::encode(signature.as_ref()))
 }
 
 fn secret(key: &KeyRecord) -> hmac::Key {

@@ -61,7 +61,7 @@ impl fmt::Debug for Fingerprint {
 
 impl From<Fingerprint> for String {
     fn from(fingerprint: Fingerprint) -> Self {
-        hex(&fingerprint.0)
+        hex::encode(fingerprint.0)
     }
 }
 
@@ -127,8 +127,8 @@ impl NewToken {
         let mut bits = [0; (ID_DIGITS + SECRET_DIGITS) / 2];
         rand::fill(&mut bits).map_err(|_| NoRandom)?;
         let (id, secret) = bits.split_at(ID_DIGITS / 2);
-        let id = hex(id);
-        let body = format!("{PREFIX}{id}_{}", hex(secret));
+        let id = hex::encode(id);
+        let body = format!("{PREFIX}{id}_{}", hex::encode(secret));
         let token = format!("{body}{}", checksum(&body));
         let fingerprint = Fingerprint::of(&token);
         Ok(Self { id, token, fingerprint })
@@ -137,10 +137,6 @@ impl NewToken {
 
 fn checksum(body: &str) -> String {
     format!("{:08x}", crc32fast::hash(body.as_bytes()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_digit(byte: u8) -> bool {

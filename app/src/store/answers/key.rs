@@ -62,8 +62,7 @@ impl Key {
 
     /// The key in Redis.
     pub(super) fn in_redis(&self) -> String {
-        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{PREFIX}answer:{VERSION}:{digits}")
+        format!("{PREFIX}answer:{VERSION}:{}", hex::encode(self.0))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -27,12 +27,17 @@ struct Till {
 impl Till {
     fn exchange(&mut self, ledger: &mut Ledger, today: &Today) {
         let sent = ledger.outgoing(true, today);
-        let run = ledger.run.clone();
+        let heard = self.step(&ledger.run, &sent);
+        ledger.told(&sent, &heard);
+    }
+
+    /// Takes in what a run tells.
+    fn step(&mut self, run: &str, sent: &Outgoing) -> Incoming {
         for call in &sent.closed {
-            self.open.remove(&(run.clone(), *call));
+            self.open.remove(&(run.to_owned(), *call));
         }
         for (call, nanousd, _) in &sent.opened {
-            self.open.insert((run.clone(), *call), *nanousd);
+            self.open.insert((run.to_owned(), *call), *nanousd);
         }
         let mut heard = Incoming { reserved: self.open.values().sum(), spans: Vec::new() };
         for Account { span, fields } in &sent.accounts {
@@ -43,7 +48,17 @@ impl Till {
             }
             heard.spans.push(kept.clone());
         }
-        ledger.told(&sent, &heard);
+        heard
+    }
+
+    /// Reserves, if all that is spent and reserved leaves room for it.
+    fn reserve(&mut self, run: &str, call: u64, nanousd: u64, limit: u64) -> bool {
+        let spent: u64 = self.spans.values().next().into_iter().flat_map(BTreeMap::values).sum();
+        let has_room = spent + self.open.values().sum::<u64>() + nanousd <= limit;
+        if has_room {
+            self.open.insert((run.to_owned(), call), nanousd);
+        }
+        has_room
     }
 }
 
@@ -67,11 +82,11 @@ fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
     assert_eq!(reserve(&mut own, 1, 41), refused(Lack::Share));
     assert_eq!(reserve(&mut own, 1, 40), Ok(()));
     assert_eq!(reserve(&mut own, 2, 1), refused(Lack::Share));
-    own.release(1);
+    own.release(1, 0);
     own.spend(Money::Real, 30, &today);
     assert_eq!(reserve(&mut own, 3, 11), refused(Lack::Share));
     assert_eq!(reserve(&mut own, 3, 10), Ok(()));
-    own.release(3);
+    own.release(3, 0);
 
     // Heard by Redis, it is no longer news, and the share is one of what is left now.
     till.exchange(&mut own, &today);
@@ -105,7 +120,7 @@ fn a_new_day_has_room_and_the_month_goes_on() {
         let room = if day == 2 { 200 } else { 400 };
         assert!(ledger.reserve_alone(day, room + 1, u64::MAX, &today).is_err());
         assert_eq!(ledger.reserve_alone(day, room, u64::MAX, &today), Ok(()), "{day}");
-        ledger.release(day);
+        ledger.release(day, 0);
         ledger.spend(Money::Real, 400, &today);
     }
     let today = today_at(NOON_MS + 3 * DAY_MS);
@@ -119,7 +134,7 @@ fn a_reservation_that_is_never_settled_expires_and_a_late_settlement_counts() {
     ledger.reserve_alone(1, 100, NOON_MS + 10, &today).unwrap();
     assert!(ledger.reserve_alone(2, 1, u64::MAX, &today_at(NOON_MS + 9)).is_err());
     assert_eq!(ledger.reserve_alone(2, 1, u64::MAX, &today_at(NOON_MS + 10)), Ok(()));
-    ledger.release(1);
+    ledger.release(1, 0);
     ledger.spend(Money::Real, 60, &today);
     assert_eq!((ledger.reserved_nanousd(), ledger.spent(Money::Real, &today.day)), (1, 60));
 }
@@ -152,7 +167,7 @@ fn redis_is_told_what_is_new_and_after_a_loss_everything() {
     emptied.exchange(&mut ledger, &today);
     assert_eq!(emptied.spans["2026-09"], till.spans["2026-09"]);
     assert_eq!(emptied.open, till.open);
-    ledger.release(1);
+    ledger.release(1, 0);
     assert_eq!(ledger.outgoing(false, &today).closed, [1]);
     emptied.exchange(&mut ledger, &today);
     assert!(emptied.open.is_empty() && !ledger.has_news());
@@ -243,6 +258,110 @@ proptest! {
         for instance in &instances {
             prop_assert_eq!(instance.spent(Money::Real, &today.month), month);
             prop_assert_eq!(instance.spent(Money::Real, &today.day), day);
+        }
+    }
+}
+
+/// What two instances do that share a day's limit.
+#[derive(Debug, Clone)]
+enum Move {
+    /// A call wants room: in the lot, else of Redis, which is asked for a lot of so many such calls first.
+    Reserve(usize, u64, u64),
+    /// The oldest call is over and cost this share, in hundredths, of what was reserved.
+    Settle(usize, u64),
+    Exchange(usize),
+    /// Redis does what it is told, and its answer is lost.
+    Deaf(usize),
+}
+
+fn a_move() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        6 => (0..2_usize, 1..20_u64, 1..12_u64).prop_map(|(who, nanousd, calls)| Move::Reserve(who, nanousd, calls)),
+        5 => (0..2_usize, 0..=100_u64).prop_map(|(who, share)| Move::Settle(who, share)),
+        1 => (0..2_usize).prop_map(Move::Exchange),
+        1 => (0..2_usize).prop_map(Move::Deaf),
+    ]
+}
+
+/// An instance, and what was promised to its calls.
+struct Caller {
+    ledger: Ledger,
+    promised: Vec<(u64, u64)>,
+    calls: u64,
+}
+
+impl Caller {
+    fn number(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    fn reserve(&mut self, till: &mut Till, nanousd: u64, calls: u64, limit: u64, today: &Today) {
+        let (call, run) = (self.number(), self.ledger.run.clone());
+        let lot = self.number();
+        if !self.ledger.reserve_in_lot(call, nanousd, u64::MAX) {
+            let sent = self.ledger.outgoing(false, today);
+            let mut heard = till.step(&run, &sent);
+            if till.reserve(&run, lot, nanousd * calls, limit) {
+                self.ledger.granted(Lot::new(lot, nanousd * calls, u64::MAX));
+            }
+            heard.reserved = till.open.values().sum();
+            self.ledger.told(&sent, &heard);
+            let is_in_lot = self.ledger.reserve_in_lot(call, nanousd, u64::MAX);
+            if !is_in_lot && till.reserve(&run, call, nanousd, limit) {
+                self.ledger.reserved(call, nanousd, u64::MAX, Stands::InRedis);
+            } else if !is_in_lot {
+                return;
+            }
+        }
+        self.promised.push((call, nanousd));
+    }
+
+    fn settle(&mut self, share: u64, today: &Today) -> u64 {
+        if self.promised.is_empty() {
+            return 0;
+        }
+        let (call, nanousd) = self.promised.remove(0);
+        let cost = nanousd * share / 100;
+        self.ledger.spend(Money::Real, cost, today);
+        self.ledger.release(call, cost);
+        cost
+    }
+}
+
+proptest! {
+    #[test]
+    fn with_lots_no_more_is_promised_than_there_is(moves in prop::collection::vec(a_move(), 1..120)) {
+        let (limit, today) = (300, today_at(NOON_MS));
+        // Amounts are small here, so that nothing but the till bounds a lot.
+        let caller = |run| Caller { ledger: ledger(run, limit, 0), promised: Vec::new(), calls: 0 };
+        let mut callers = [caller("one"), caller("two")];
+        let (mut till, mut spent) = (Till::default(), 0);
+        for step in moves {
+            match step {
+                Move::Reserve(who, nanousd, calls) => {
+                    callers[who].reserve(&mut till, nanousd, calls, limit, &today);
+                }
+                Move::Settle(who, share) => spent += callers[who].settle(share, &today),
+                Move::Exchange(who) => till.exchange(&mut callers[who].ledger, &today),
+                Move::Deaf(who) => {
+                    let sent = callers[who].ledger.outgoing(false, &today);
+                    till.step(&callers[who].ledger.run, &sent);
+                }
+            }
+            let promised: u64 = callers.iter().flat_map(|caller| &caller.promised).map(|(_, nanousd)| nanousd).sum();
+            prop_assert!(spent + promised <= limit, "{spent} are spent and {promised} promised");
+        }
+        // Twice, so that each has heard what the other told last.
+        for who in [0, 1, 0, 1] {
+            till.exchange(&mut callers[who].ledger, &today);
+        }
+        let promised: u64 = callers.iter().flat_map(|caller| &caller.promised).map(|(_, nanousd)| nanousd).sum();
+        prop_assert_eq!(till.open.values().sum::<u64>(), promised, "what stands in Redis is what is under way");
+        for Caller { ledger, .. } in &callers {
+            prop_assert_eq!(ledger.spent(Money::Real, &today.day), spent);
+            prop_assert_eq!(ledger.reserved_nanousd(), promised);
+            prop_assert!(!ledger.has_lot());
         }
     }
 }
