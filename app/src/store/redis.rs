@@ -120,16 +120,20 @@ impl Redis {
         }
     }
 
+    /// Whether operations go there.
+    pub fn is_there(&self) -> bool {
+        self.shared.connection().is_some() && self.shared.breaker.state() == BreakerState::Closed
+    }
+
     /// Whether operations go there, else why not. What requests do follows from the same.
     ///
     /// # Errors
     /// What went wrong last.
     pub fn check(&self) -> Result<(), String> {
-        let shared = &self.shared;
-        if shared.connection().is_some() && shared.breaker.state() == BreakerState::Closed {
+        if self.is_there() {
             return Ok(());
         }
-        Err(shared.trouble().clone().unwrap_or_else(|| "it was not reached yet".to_owned()))
+        Err(self.shared.trouble().clone().unwrap_or_else(|| "it was not reached yet".to_owned()))
     }
 
     /// Runs a command.

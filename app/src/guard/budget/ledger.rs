@@ -140,8 +140,10 @@ struct Open {
 /// Where a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
-    /// Here alone.
+    /// Here alone: Redis was never told.
     Here,
+    /// Here, and perhaps in Redis: it was told, and has not answered.
+    Told,
     /// In the lot, which Redis has.
     InLot,
     /// In Redis, by itself.
@@ -184,7 +186,7 @@ impl Ledger {
         self.limits
     }
 
-    /// Reserves room for a call without asking Redis.
+    /// Reserves room for a call without Redis; `stands` is [`Stands::Told`] where Redis was asked for it and may have it.
     ///
     /// # Errors
     /// In which period there is none, and why.
@@ -193,6 +195,7 @@ impl Ledger {
         call: u64,
         nanousd: u64,
         expires_ms: u64,
+        stands: Stands,
         today: &Today,
     ) -> Result<(), (BudgetPeriod, Lack)> {
         self.expire(today.at_ms);
@@ -200,7 +203,7 @@ impl Ledger {
         for period in [BudgetPeriod::Monthly, BudgetPeriod::Daily] {
             self.room_alone(period, nanousd, today).map_err(|lack| (period, lack))?;
         }
-        self.reserved(call, nanousd, expires_ms, Stands::Here);
+        self.reserved(call, nanousd, expires_ms, stands);
         Ok(())
     }
 
@@ -267,10 +270,12 @@ impl Ledger {
 
     /// Notes that a call is over and cost `nanousd`, or that nobody knows whether it was ever reserved: then it cost nothing.
     pub fn release(&mut self, call: u64, nanousd: u64) {
-        match (self.open.remove(&call), &mut self.lot) {
+        let open = self.open.remove(&call);
+        match (open.map(|open| open.stands), &mut self.lot) {
             // Redis never heard of it.
-            (Some(Open { nanousd: reserved, stands: Stands::InLot, .. }), Some(lot)) => {
-                lot.settle(reserved, nanousd);
+            (Some(Stands::Here), _) => {}
+            (Some(Stands::InLot), Some(lot)) => {
+                lot.settle(open.map_or(0, |open| open.nanousd), nanousd);
             }
             _ => {
                 self.closed.insert(call);
@@ -315,14 +320,14 @@ impl Ledger {
             let fields = fields.filter(|(field, _)| everything || self.own.contains(field));
             Account { span: name.clone(), fields: fields.map(|(field, sum)| (field.clone(), *sum)).collect() }
         };
-        let untold = self.open.iter().filter(|(_, open)| open.stands == Stands::Here);
-        Outgoing {
-            closed: self.closed.iter().copied().collect(),
-            opened: untold
-                .map(|(&call, open)| (call, open.nanousd, open.expires_ms.saturating_sub(today.at_ms)))
-                .collect(),
-            accounts: current.into_iter().chain(late).map(account).collect(),
-        }
+        let accounts = current.into_iter().chain(late).map(account).collect();
+        let untold = self.open.iter_mut().filter(|(_, open)| open.stands != Stands::InRedis);
+        let opened = untold.map(|(&call, open)| {
+            open.stands = Stands::Told;
+            (call, open.nanousd, open.expires_ms.saturating_sub(today.at_ms))
+        });
+        let opened = opened.collect();
+        Outgoing { closed: self.closed.iter().copied().collect(), opened, accounts }
     }
 
     /// Takes in that Redis has what it was told, and what it tells.
@@ -354,7 +359,7 @@ impl Ledger {
     /// Takes in that Redis has lost what it was told.
     pub fn untold(&mut self) {
         self.end_lot();
-        self.open.values_mut().for_each(|open| open.stands = Stands::Here);
+        self.open.values_mut().for_each(|open| open.stands = Stands::Told);
         self.spans.values_mut().for_each(|sums| sums.told = [0; 2]);
     }
 

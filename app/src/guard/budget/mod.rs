@@ -241,16 +241,15 @@ impl Budget {
             }
         }
         let wanted = Wanted { call, nanousd, lasts_ms, limits: shared.limits };
-        let outgoing = shared.books().ledger.outgoing(false, &today);
-        let heard = shared.till.step(&outgoing, Extent::News, Some(wanted)).await;
+        let heard = shared.word(false, Extent::News, Some(wanted), &today).await;
 
         let mut books = shared.books();
         match &heard {
-            Ok(heard) => {
+            Ok((outgoing, heard)) => {
                 if heard.outcome == Outcome::Reserved {
                     books.ledger.reserved(call, nanousd, expires_ms, Stands::InRedis);
                 }
-                books.ledger.told(&outgoing, &heard.incoming);
+                books.ledger.told(outgoing, &heard.incoming);
                 match heard.outcome {
                     Outcome::Reserved => return Ok(self.reservation(Some(call))),
                     Outcome::Full(period) => {
@@ -267,11 +266,12 @@ impl Budget {
             }
             Err(_) => books.link(Link::Alone, &shared.limits),
         }
-        match books.ledger.reserve_alone(call, nanousd, expires_ms, &today) {
+        // Without an answer, it may have been reserved all the same.
+        let stands = if matches!(heard, Err(StoreError::Failed(_))) { Stands::Told } else { Stands::Here };
+        match books.ledger.reserve_alone(call, nanousd, expires_ms, stands, &today) {
             Ok(()) => Ok(self.reservation(Some(call))),
             Err((period, lack)) => {
-                if matches!(heard, Err(StoreError::Failed(_))) {
-                    // It may have been reserved all the same.
+                if stands == Stands::Told {
                     books.ledger.release(call, 0);
                 }
                 Err(books.refuse(period, lack, &today))
@@ -334,22 +334,35 @@ impl Shared {
         today.clone()
     }
 
+    /// Tells Redis what there is to tell, and asks. Where Redis is known to be away, nothing is put together: that would take
+    /// the longer, the longer it is away.
+    async fn word(
+        &self,
+        everything: bool,
+        extent: Extent,
+        wanted: Option<Wanted>,
+        today: &Today,
+    ) -> Result<(Outgoing, Heard), StoreError> {
+        if !self.till.is_open() {
+            return Err(StoreError::Away);
+        }
+        let outgoing = self.books().ledger.outgoing(everything, today);
+        let heard = self.till.step(&outgoing, extent, wanted).await?;
+        Ok((outgoing, heard))
+    }
+
     /// Has Redis reserve a lot. What comes of it stands in the ledger.
     async fn fetch_lot(&self, nanousd: u64, call_lasts_ms: u64, today: &Today) {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         let lasts_ms = call_lasts_ms + LOT_GRACE_MS;
         let wanted = Wanted { call: number, nanousd, lasts_ms, limits: self.limits };
-        let outgoing = {
-            let mut books = self.books();
-            books.asks_for_lot = true;
-            books.ledger.outgoing(false, today)
-        };
-        let mut asking = AskingForLot { shared: self, number, is_answered: false };
-        let heard = self.till.step(&outgoing, Extent::News, Some(wanted)).await;
-        asking.is_answered = heard.is_ok();
+        self.books().asks_for_lot = true;
+        let mut asking = AskingForLot { shared: self, number, is_in_doubt: true };
+        let heard = self.word(false, Extent::News, Some(wanted), today).await;
+        asking.is_in_doubt = matches!(heard, Err(StoreError::Failed(_)));
         let mut books = self.books();
         match heard {
-            Ok(heard) => {
+            Ok((outgoing, heard)) => {
                 if heard.outcome == Outcome::Reserved {
                     books.ledger.granted(Lot::new(number, nanousd, today.at_ms.saturating_add(lasts_ms)));
                 }
@@ -383,23 +396,21 @@ impl Shared {
 
     /// Tells Redis what is new. Says whether all is well.
     async fn tell(&self) -> bool {
-        let outgoing = {
-            let mut books = self.books();
+        {
+            let books = self.books();
             if books.link == Some(Link::Shared) && !books.ledger.has_news() {
                 return true;
             }
-            books.ledger.outgoing(false, &self.today())
-        };
-        let heard = self.till.step(&outgoing, Extent::News, None).await;
-        self.take_in(&outgoing, heard).is_some_and(|is_whole| is_whole)
+        }
+        let heard = self.word(false, Extent::News, None, &self.today()).await;
+        self.take_in(heard).is_some_and(|is_whole| is_whole)
     }
 
     /// Tells Redis everything, and gives back to it what it has lost.
     async fn exchange(&self) {
         for extent in [Extent::Exchange, Extent::Restore] {
-            let outgoing = self.books().ledger.outgoing(true, &self.today());
-            let heard = self.till.step(&outgoing, extent, None).await;
-            match self.take_in(&outgoing, heard) {
+            let heard = self.word(true, extent, None, &self.today()).await;
+            match self.take_in(heard) {
                 None => return,
                 Some(true) => {
                     let mut books = self.books();
@@ -421,11 +432,11 @@ impl Shared {
     }
 
     /// Takes in what Redis answered: whether what stands there is whole; nothing where there was no answer.
-    fn take_in(&self, outgoing: &Outgoing, heard: Result<Heard, StoreError>) -> Option<bool> {
+    fn take_in(&self, heard: Result<(Outgoing, Heard), StoreError>) -> Option<bool> {
         let mut books = self.books();
         match heard {
-            Ok(heard) => {
-                books.ledger.told(outgoing, &heard.incoming);
+            Ok((outgoing, heard)) => {
+                books.ledger.told(&outgoing, &heard.incoming);
                 Some(heard.is_whole)
             }
             Err(_) => {
@@ -529,18 +540,18 @@ impl Books {
     }
 }
 
-/// A lot that Redis was asked for. Dropped without an answer, it is given back, for it may have been reserved.
+/// A lot that Redis was asked for. Dropped while it may have been reserved without anybody's knowing, it is given back.
 struct AskingForLot<'a> {
     shared: &'a Shared,
     number: u64,
-    is_answered: bool,
+    is_in_doubt: bool,
 }
 
 impl Drop for AskingForLot<'_> {
     fn drop(&mut self) {
         let mut books = self.shared.books();
         books.asks_for_lot = false;
-        if !self.is_answered {
+        if self.is_in_doubt {
             books.ledger.release(self.number, 0);
         }
     }

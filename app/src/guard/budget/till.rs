@@ -72,6 +72,11 @@ impl Till {
         Self { redis, script: Script::new(include_str!("budget.lua")), run: run.to_owned() }
     }
 
+    /// Whether it is known to be there.
+    pub(super) fn is_open(&self) -> bool {
+        self.redis.is_there()
+    }
+
     /// Tells what is `outgoing`, and asks for room if some is wanted. Without an answer it is not known whether that was
     /// done; it may be done again.
     pub(super) async fn step(

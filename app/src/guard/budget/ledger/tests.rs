@@ -69,13 +69,15 @@ fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
     let mut own = ledger("own", 100, 500_000);
     let mut till = Till::default();
     other.spend(Money::Real, 10, &today);
-    other.reserve_alone(1, 10, u64::MAX, &today).unwrap();
+    other.reserve_alone(1, 10, u64::MAX, Stands::Here, &today).unwrap();
     till.exchange(&mut other, &today);
     till.exchange(&mut own, &today);
     assert_eq!((own.spent(Money::Real, &today.day), own.reserved_nanousd()), (10, 10));
 
     // 80 are left, of which 40 are its own.
-    let reserve = |ledger: &mut Ledger, call, nanousd| ledger.reserve_alone(call, nanousd, u64::MAX, &today);
+    let reserve = |ledger: &mut Ledger, call, nanousd| {
+        ledger.reserve_alone(call, nanousd, u64::MAX, Stands::Here, &today)
+    };
     let refused = |lack| Err((BudgetPeriod::Daily, lack));
     assert_eq!(reserve(&mut own, 1, 91), refused(Lack::Spent));
     assert_eq!(reserve(&mut own, 1, 81), refused(Lack::Reserved));
@@ -97,8 +99,8 @@ fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
 #[test]
 fn a_share_of_one_is_all_and_of_nothing_is_nothing() {
     let today = today_at(NOON_MS);
-    assert_eq!(ledger("own", 100, WHOLE_PPM).reserve_alone(1, 100, u64::MAX, &today), Ok(()));
-    let refused = ledger("own", 100, 0).reserve_alone(1, 1, u64::MAX, &today);
+    assert_eq!(ledger("own", 100, WHOLE_PPM).reserve_alone(1, 100, u64::MAX, Stands::Here, &today), Ok(()));
+    let refused = ledger("own", 100, 0).reserve_alone(1, 1, u64::MAX, Stands::Here, &today);
     assert_eq!(refused, Err((BudgetPeriod::Monthly, Lack::Share)));
 }
 
@@ -107,7 +109,7 @@ fn simulated_money_takes_no_room() {
     let today = today_at(NOON_MS);
     let mut ledger = ledger("own", 100, WHOLE_PPM);
     ledger.spend(Money::Simulated, 5_000, &today);
-    assert_eq!(ledger.reserve_alone(1, 100, u64::MAX, &today), Ok(()));
+    assert_eq!(ledger.reserve_alone(1, 100, u64::MAX, Stands::Here, &today), Ok(()));
     let sums = [Money::Real, Money::Simulated].map(|money| ledger.spent(money, &today.month));
     assert_eq!(sums, [0, 5_000]);
 }
@@ -118,22 +120,25 @@ fn a_new_day_has_room_and_the_month_goes_on() {
     for day in 0..3 {
         let today = today_at(NOON_MS + day * DAY_MS);
         let room = if day == 2 { 200 } else { 400 };
-        assert!(ledger.reserve_alone(day, room + 1, u64::MAX, &today).is_err());
-        assert_eq!(ledger.reserve_alone(day, room, u64::MAX, &today), Ok(()), "{day}");
+        assert!(ledger.reserve_alone(day, room + 1, u64::MAX, Stands::Here, &today).is_err());
+        assert_eq!(ledger.reserve_alone(day, room, u64::MAX, Stands::Here, &today), Ok(()), "{day}");
         ledger.release(day, 0);
         ledger.spend(Money::Real, 400, &today);
     }
     let today = today_at(NOON_MS + 3 * DAY_MS);
-    assert_eq!(ledger.reserve_alone(9, 1, u64::MAX, &today), Err((BudgetPeriod::Monthly, Lack::Spent)));
+    assert_eq!(
+        ledger.reserve_alone(9, 1, u64::MAX, Stands::Here, &today),
+        Err((BudgetPeriod::Monthly, Lack::Spent))
+    );
 }
 
 #[test]
 fn a_reservation_that_is_never_settled_expires_and_a_late_settlement_counts() {
     let today = today_at(NOON_MS);
     let mut ledger = ledger("own", 100, WHOLE_PPM);
-    ledger.reserve_alone(1, 100, NOON_MS + 10, &today).unwrap();
-    assert!(ledger.reserve_alone(2, 1, u64::MAX, &today_at(NOON_MS + 9)).is_err());
-    assert_eq!(ledger.reserve_alone(2, 1, u64::MAX, &today_at(NOON_MS + 10)), Ok(()));
+    ledger.reserve_alone(1, 100, NOON_MS + 10, Stands::Here, &today).unwrap();
+    assert!(ledger.reserve_alone(2, 1, u64::MAX, Stands::Here, &today_at(NOON_MS + 9)).is_err());
+    assert_eq!(ledger.reserve_alone(2, 1, u64::MAX, Stands::Here, &today_at(NOON_MS + 10)), Ok(()));
     ledger.release(1, 0);
     ledger.spend(Money::Real, 60, &today);
     assert_eq!((ledger.reserved_nanousd(), ledger.spent(Money::Real, &today.day)), (1, 60));
@@ -148,7 +153,7 @@ fn redis_is_told_what_is_new_and_after_a_loss_everything() {
     ledger.spend(Money::Real, 5, &yesterday);
     ledger.learn(&today.month.name, "gone", 7);
     ledger.learn(&today.month.name, "own", 999);
-    ledger.reserve_alone(1, 10, u64::MAX, &today).unwrap();
+    ledger.reserve_alone(1, 10, u64::MAX, Stands::Here, &today).unwrap();
     assert!(ledger.has_news());
     let sent = ledger.outgoing(false, &today);
     let names: Vec<_> = sent.accounts.iter().map(|account| account.span.as_str()).collect();
@@ -171,6 +176,24 @@ fn redis_is_told_what_is_new_and_after_a_loss_everything() {
     assert_eq!(ledger.outgoing(false, &today).closed, [1]);
     emptied.exchange(&mut ledger, &today);
     assert!(emptied.open.is_empty() && !ledger.has_news());
+}
+
+#[test]
+fn a_call_that_redis_never_heard_of_leaves_nothing_to_tell() {
+    let today = today_at(NOON_MS);
+    let mut ledger = ledger("own", 100, WHOLE_PPM);
+    for call in 0..1_000 {
+        ledger.reserve_alone(call, 10, u64::MAX, Stands::Here, &today).unwrap();
+        ledger.release(call, 0);
+    }
+    assert!(!ledger.has_news() && ledger.outgoing(true, &today).closed.is_empty());
+    // One that may have been heard of is told, until it was answered.
+    ledger.reserve_alone(1, 10, u64::MAX, Stands::Here, &today).unwrap();
+    assert_eq!(ledger.outgoing(false, &today).opened.len(), 1);
+    ledger.release(1, 0);
+    ledger.reserve_alone(2, 10, u64::MAX, Stands::Told, &today).unwrap();
+    ledger.release(2, 0);
+    assert_eq!(ledger.outgoing(false, &today).closed, [1, 2]);
 }
 
 /// What may happen to three instances and their Redis.
