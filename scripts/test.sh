@@ -19,6 +19,8 @@ engine can start (with TECHSAPO_REQUIRE_ENGINE=1 it fails there).
   ./scripts/test.sh rust [FILTER]    the Rust tests, or those whose name holds FILTER
   ./scripts/test.sh --help           this text
 
+  RUST_TEST_THREADS=N    this many Rust tests at once; without it twice as many as there are cores, at most 8 or as many as there are cores
+
   -y, --yes    do not ask before installing packages (without a terminal, or with CI set, it never asks)
 
 Every step runs, even if one before it failed. The last line says how many checks and tests passed and failed; each
