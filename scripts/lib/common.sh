@@ -29,7 +29,7 @@ die() {
 # Is there a person who can answer a question?
 at_terminal() { [[ -t 0 && -t 1 && -z ${CI:-} ]]; }
 
-have() { command -v "$1" >/dev/null 2>&1; }
+have() { type -P "$1" >/dev/null 2>&1; }
 
 # version_at_least HAVE WANTED
 version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }

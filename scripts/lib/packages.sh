@@ -216,11 +216,12 @@ unpack_packages() {
 # Can this Python make environments by itself? (Debian's needs a package more.)
 python_makes_environments() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
-# python_tool LOG FOLDER NAME VERSION: afterwards FOLDER/bin holds that version of a tool, in an environment of its own.
-python_tool() {
-  local log=$1 folder=$2 name=$3 version=$4
-  [[ $("$folder/bin/pip" show "$name" 2>/dev/null) == *"Version: $version"$'\n'* ]] && return
-  note "installing $name $version from PyPI into $folder"
+# python_tools LOG FOLDER NAME==VERSION…: afterwards FOLDER/bin holds those tools, in an environment of their own.
+python_tools() {
+  local log=$1 folder=$2
+  shift 2
+  [[ $* != "$(cat "$folder/installed" 2>/dev/null)" ]] || return 0
+  note "installing $* from PyPI into $folder"
   rm -rf "$folder"
   mkdir -p "$(dirname "$folder")"
   if python_makes_environments; then
@@ -228,6 +229,7 @@ python_tool() {
   else
     virtualenv --quiet "$folder" >>"$log" 2>&1
   fi || die "no environment for Python can be made in $folder (details: $log)"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check "$name==$version" >>"$log" 2>&1 </dev/null ||
-    die "$name $version could not be installed from PyPI (details: $log)"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" >>"$log" 2>&1 </dev/null ||
+    die "$* could not be installed from PyPI (details: $log)"
+  echo "$*" >"$folder/installed"
 }

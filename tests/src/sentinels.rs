@@ -13,6 +13,8 @@ use crate::{Process, RedisServer, free_port, wait};
 /// is no candidate any more.
 const DOWN_AFTER_MS: u32 = 2_000;
 const COUNT: usize = 3;
+/// After how long a failover that came to nothing, for votes were split, is given up; another is tried after twice as long.
+const FAILOVER_TIMEOUT_MS: u32 = 10_000;
 /// How many must agree that the master is down.
 const QUORUM: usize = 2;
 
@@ -49,7 +51,7 @@ impl Sentinels {
                 "bind 127.0.0.1\nport {own}\ndir {}\n\
                  sentinel monitor {name} 127.0.0.1 {port} {QUORUM}\n\
                  sentinel down-after-milliseconds {name} {down_after_ms}\n\
-                 sentinel failover-timeout {name} 10000\n",
+                 sentinel failover-timeout {name} {FAILOVER_TIMEOUT_MS}\n",
                 sentinels.folder.path().display()
             );
             std::fs::write(sentinels.file(place), settings).unwrap();
@@ -105,13 +107,14 @@ impl Sentinels {
     /// # Panics
     /// When they never do.
     pub fn wait_named(&self, port: u16) {
-        wait::until_true("the sentinels name the promoted replica", || {
+        // Where much else runs, they may have to try several times.
+        wait::until_within(3 * wait::PATIENCE, "the sentinels name the promoted replica", || {
             let named = self
                 .ports
                 .iter()
                 .filter_map(|&port| ask::<(String, u16)>(port, &["GET-MASTER-ADDR-BY-NAME", Self::MASTER]));
             let ports: Vec<_> = named.map(|(_, port)| port).collect();
-            !ports.is_empty() && ports.iter().all(|&named| named == port)
+            (!ports.is_empty() && ports.iter().all(|&named| named == port)).then_some(())
         });
     }
 

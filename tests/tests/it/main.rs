@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod budget;
 mod certificates;
+mod chaos;
 mod compose;
 mod contract;
 mod dashboards;

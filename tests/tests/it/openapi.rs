@@ -18,7 +18,7 @@ const APART: [&str; 4] = ["/api/v1/alerts", "/api/v1/budget", "/api/v1/openapi.j
 /// The program, where `scripts/test.sh` puts it.
 fn program() -> PathBuf {
     let path = std::env::var_os("TECHSAPO_SCHEMATHESIS")
-        .map_or_else(|| repository::root().join("target/tools/schemathesis/bin/schemathesis"), PathBuf::from);
+        .map_or_else(|| repository::root().join("target/tools/bin/schemathesis"), PathBuf::from);
     assert!(path.is_file(), "{} is missing: ./scripts/test.sh installs it", path.display());
     path
 }

@@ -228,8 +228,10 @@ fn goes_and_comes_back(services: &[Service]) {
     });
     assert_eq!(audited(&world.mysql), costs);
     let count = answers.len() as f64;
-    let page = world.exporter.scrape_until("every analysis is on the page", |page| {
-        page.counter("techsapo_wallbounce_requests_total").total() >= count
+    // A request is told of when its response has gone, a moment after the analysis.
+    let page = world.exporter.scrape_until("every analysis and its request are on the page", |page| {
+        let requests = page.counter("techsapo_http_requests_total").with("route", "/api/v1/generate");
+        page.counter("techsapo_wallbounce_requests_total").total() >= count && requests.total() >= count
     });
     assert_eq!(page.counter("techsapo_wallbounce_requests_total").total(), count);
     assert_eq!(page.counter("techsapo_wallbounce_cost_usd").total_units(9), costs.values().sum::<u64>());

@@ -217,7 +217,7 @@ fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_t
         let scraping =
             scraping.replace("/etc/techsapo/rules", &prepared.path("prometheus/rules").display().to_string());
         let scraping =
-            scraping.replace("interval: 15s", "interval: 1s").replace("timeout: 10s", "timeout: 1s");
+            scraping.replace("interval: 15s", "interval: 2s").replace("timeout: 10s", "timeout: 2s");
         std::fs::write(own(&format!("prometheus-{number}.yml")), scraping).unwrap();
         let arguments = [
             format!("--config.file={}", own(&format!("prometheus-{number}.yml"))),
