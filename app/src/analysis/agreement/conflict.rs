@@ -5,15 +5,15 @@
 //! word on one side only, a pair of opposites, other numbers, or another name in an otherwise equal sentence is a conflict.
 //! Over whole answers, verdicts, numbers and code are compared.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use rustc_hash::FxBuildHasher;
+use rustc_hash::FxHashMap;
 
 use super::lexicon::{NEGATING_PREFIXES, NEGATING_PREFIXES_JA, OPPOSITES, OPPOSITES_JA};
 use super::numbers::{Dimension, Quantity, unmatched};
 use super::sentence::{Sentence, Term, stem};
-use super::text::is_unspaced;
+use super::similarity::hash;
+use super::text::has_unspaced;
 use super::{Fingerprint, code};
 
 /// What two answers contradict each other in. The order is that of the report.
@@ -124,16 +124,8 @@ fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found
         denied += usize::from(one.negated != other.negated);
     }
     let share = denied as f64 / shared.max(1) as f64;
-    let only_a: Vec<&Term> = a.lacking_in(b).collect();
-    let only_b: Vec<&Term> = b.lacking_in(a).collect();
-    let others: Vec<_> = only_b.iter().map(|term| (term, Denied::of(&term.text))).collect();
-    let opposite = only_a.iter().find_map(|one| {
-        let word = Word::of(&one.text);
-        others
-            .iter()
-            .find(|(other, denied)| word.is_opposite_of(&other.text, *denied))
-            .map(|(other, _)| (one, other))
-    });
+    let (only_a, only_b) = (a.lacking_in(b), b.lacking_in(a));
+    let opposite = opposites(&only_a, &only_b);
     match opposite {
         // "Not safe" and "unsafe" are no conflict.
         Some((one, other)) if one.negated != other.negated => return,
@@ -159,13 +151,27 @@ fn in_sentences(a: &Sentence, b: &Sentence, overlap: f64, same_side: bool, found
     }
 }
 
-/// The opposites of each stem: looked up for every pair of words that two sentences do not share.
-static OPPOSITES_OF: LazyLock<HashMap<&str, Vec<&str>, FxBuildHasher>> = LazyLock::new(|| {
-    let mut of: HashMap<&str, Vec<&str>, FxBuildHasher> = HashMap::default();
+/// The first of the words of `ours` that means the opposite of one of `theirs`, with the first such.
+fn opposites<'a>(ours: &[&'a Term], theirs: &[&'a Term]) -> Option<(&'a Term, &'a Term)> {
+    let others: Vec<_> = theirs.iter().map(|term| (*term, Denied::of(&term.text))).collect();
+    let any_denies = others.iter().any(|(_, denied)| denied.is_any());
+    ours.iter().find_map(|one| {
+        let word = Word::of(one);
+        // Most words have no opposite and deny none.
+        let may_be = any_denies || word.denied.is_any() || !word.opposites.is_empty();
+        let mut others = others.iter().filter(|_| may_be);
+        let (other, _) = others.find(|(other, denied)| word.is_opposite_of(&other.text, *denied))?;
+        Some((*one, *other))
+    })
+}
+
+/// The opposites of each stem, by the stem's hash: looked up for every word that two sentences do not share.
+static OPPOSITES_OF: LazyLock<FxHashMap<u64, (&str, Vec<&str>)>> = LazyLock::new(|| {
+    let mut of: FxHashMap<u64, (&str, Vec<&str>)> = FxHashMap::default();
     for (one, other) in OPPOSITES.iter().chain(OPPOSITES_JA) {
         let (one, other) = (stem(one), stem(other));
-        of.entry(one).or_default().push(other);
-        of.entry(other).or_default().push(one);
+        of.entry(hash(one)).or_insert((one, Vec::new())).1.push(other);
+        of.entry(hash(other)).or_insert((other, Vec::new())).1.push(one);
     }
     of
 });
@@ -187,6 +193,10 @@ impl<'a> Denied<'a> {
         }
     }
 
+    fn is_any(self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+
     fn is(self, is_japanese: bool, word: &str) -> bool {
         // "To" is not the opposite of "into". Of a Japanese word only pairs of characters are known: 非推 against 推奨.
         self.0[usize::from(is_japanese)].is_some_and(|rest| {
@@ -204,11 +214,13 @@ struct Word<'a> {
 }
 
 impl<'a> Word<'a> {
-    fn of(text: &'a str) -> Self {
+    fn of(term: &'a Term) -> Self {
+        let text = term.text.as_str();
+        let known = OPPOSITES_OF.get(&term.hash).filter(|(known, _)| *known == text);
         Self {
             text,
-            opposites: OPPOSITES_OF.get(text).map_or(&[], Vec::as_slice),
-            is_japanese: text.chars().any(is_unspaced),
+            opposites: known.map_or(&[], |(_, opposites)| opposites),
+            is_japanese: has_unspaced(text),
             denied: Denied::of(text),
         }
     }
@@ -249,8 +261,9 @@ fn numbers_exchanged(a: &Fingerprint, at: usize, b: &Fingerprint, nearest: usize
     let ours_left: Vec<_> = unmatched(&ours, &theirs, &[]).collect();
     let theirs_left: Vec<_> = unmatched(&theirs, &ours, &[]).collect();
     // "One" is a number only beside another one.
-    let has_one =
-        |lacking: &Sentence, other: &Sentence| lacking.lacking_in(other).any(|term| term.text == "one");
+    let has_one = |lacking: &Sentence, other: &Sentence| {
+        lacking.lacking_in(other).iter().any(|term| term.text == "one")
+    };
     let (mine, other) = (&a.sentences[at], &b.sentences[nearest]);
     if (!ours_left.is_empty() && has_one(other, mine)) || (!theirs_left.is_empty() && has_one(mine, other)) {
         return true;

@@ -1,15 +1,14 @@
 //! Words that decide: negations, opposites, and words that take a side. Closed lists of everyday English and Japanese,
 //! spelled as folded text is; no word of any trade beyond what every manual uses.
 
-use std::sync::LazyLock;
-
-use rustc_hash::FxHashSet;
-
 /// English words that turn what follows round.
 pub(super) const NEGATORS: &[&str] = &[
     "not", "no", "never", "neither", "nor", "none", "nothing", "nobody", "nowhere", "without", "cannot",
     "hardly", "seldom", "rarely",
 ];
+
+/// English words that a negation before them reaches no further than.
+pub(super) const ENDING_A_REACH: &[&str] = &["but", "because", "since", "so", "if", "unless"];
 
 /// Phrases in which such a word turns nothing round.
 pub(super) const NO_NEGATIONS: &[[&str; 2]] = &[
@@ -24,14 +23,8 @@ pub(super) const NO_NEGATIONS: &[[&str; 2]] = &[
     ["without", "worry"],
 ];
 
-/// Whether an English word has no meaning of its own: it binds, points or counts.
-pub(super) fn is_function_word(word: &str) -> bool {
-    /// Every word of every answer is looked up here.
-    static WORDS: LazyLock<FxHashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.iter().copied().collect());
-    WORDS.contains(word)
-}
-
-const FUNCTION_WORDS: &[&str] = &[
+/// English words without a meaning of their own: they bind, point or count.
+pub(super) const FUNCTION_WORDS: &[&str] = &[
     "a",
     "about",
     "all",
@@ -443,6 +436,21 @@ pub(super) const AGAINST: &[&str] = &[
     "optional",
 ];
 
+/// English words that begin what is not the verdict itself.
+pub(super) const SUBORDINATING: &[&str] =
+    &["because", "since", "if", "when", "unless", "while", "as", "but", "so", "until", "and"];
+/// English words that speak for whatever follows them, be it what was asked about or not.
+pub(super) const RECOMMENDING: &[&str] = &[
+    "recommend",
+    "recommended",
+    "prefer",
+    "better",
+    "encouraged",
+    "advised",
+    "required",
+    "necessary",
+    "needed",
+];
 /// English beginnings that say yes or no outright.
 pub(super) const YES: &[&str] = &[
     "yes",

@@ -13,6 +13,7 @@ pub mod calibration;
 mod code;
 mod conflict;
 pub mod evaluation;
+mod known;
 mod lexicon;
 mod numbers;
 mod sentence;
@@ -20,6 +21,7 @@ mod similarity;
 mod stance;
 pub mod terms;
 mod text;
+mod words;
 
 use techsapo_shared::event::WHOLE_PPM;
 
@@ -29,6 +31,7 @@ use sentence::Sentence;
 use similarity::Wording;
 use stance::{Asked, Side, Topic};
 use text::Parts;
+use words::Reading;
 
 /// What the same verdict adds to the similarity: one in two answers shares it by chance.
 const SAME_SIDE: f64 = 0.05;
@@ -48,12 +51,13 @@ impl Prompt {
     /// Reads a question; an empty one is a question that is not known.
     pub fn of(question: &str) -> Self {
         let folded = Parts::of(question).sentences;
-        let sentences: Vec<_> = folded.iter().map(|sentence| Sentence::of(sentence)).collect();
+        let reading = Reading::of(folded.iter().map(String::as_str));
+        let sentences = Sentence::all(&reading);
         Self {
-            wording: Wording::of(&folded, &sentences, &Wording::default()),
+            wording: Wording::of(&reading, &sentences, &Wording::default()),
             numbers: numbers::quantities(&folded),
-            asked: Asked::of(&folded),
-            topic: Topic::of(&folded, &sentences),
+            asked: Asked::of(&reading),
+            topic: Topic::of(&folded, sentences),
         }
     }
 }
@@ -113,12 +117,13 @@ impl Fingerprint {
     /// Prepares an answer to a question.
     pub fn of(answer: &str, question: &Prompt) -> Self {
         let parts = Parts::of(answer);
-        let sentences: Vec<_> = parts.sentences.iter().map(|sentence| Sentence::of(sentence)).collect();
+        let reading = Reading::of(parts.sentences.iter().map(String::as_str));
+        let sentences = Sentence::all(&reading);
         Self {
-            wording: Wording::of(&parts.sentences, &sentences, &question.wording),
+            wording: Wording::of(&reading, &sentences, &question.wording),
             numbers: numbers::quantities(&parts.sentences),
             asked: question.numbers.clone(),
-            stance: stance::stance(&parts.sentences, question.asked, &question.topic),
+            stance: stance::stance(&reading, question.asked, &question.topic),
             code: code::bags(&parts.code),
             sentences,
             whole: (parts.sentences, parts.code, parts.is_cut.then(|| similarity::hash(answer))),

@@ -4,14 +4,16 @@
 //! term and not to the sentence, so that "not only fast but never wrong" and "fast and right" are set against each other
 //! word by word.
 
-use compact_str::CompactString;
-use unicode_segmentation::UnicodeSegmentation;
+use std::sync::LazyLock;
 
-use super::lexicon::{
-    MODAL_NOUNS_JA, NEGATIONS_JA, NEGATORS, NO_NEGATIONS, NO_NEGATIONS_JA, is_function_word,
-};
+use compact_str::CompactString;
+use rustc_hash::FxHashMap;
+
+use super::known::Known;
+use super::lexicon::{MODAL_NOUNS_JA, NEGATIONS_JA, NO_NEGATIONS, NO_NEGATIONS_JA};
 use super::similarity::hash;
-use super::text::{is_hiragana, is_ideograph, is_katakana, is_unspaced};
+use super::text::{is_hiragana, is_ideograph, is_katakana};
+use super::words::{Clause, Reading, Word, words};
 
 /// How many words with a meaning a negation reaches in English.
 const REACH: usize = 3;
@@ -32,18 +34,19 @@ pub(super) struct Term {
 }
 
 impl Term {
-    fn new(text: &str, negated: bool, content: bool) -> Self {
-        Self { hash: hash(text), text: CompactString::new(text), negated, content }
+    fn new(text: &str, content: bool) -> Self {
+        Self { hash: hash(text), text: CompactString::new(text), negated: false, content }
+    }
+
+    fn of(word: &Word<'_>) -> Self {
+        let text = stem(word.text);
+        let hash = if text.len() == word.text.len() { word.hash } else { hash(text) };
+        Self { text: CompactString::new(text), hash, negated: false, content: word.is_content() }
     }
 
     /// Whether it is the same word.
-    fn says(&self, other: &Self) -> bool {
+    pub(super) fn says(&self, other: &Self) -> bool {
         self.hash == other.hash && self.text == other.text
-    }
-
-    /// The same words have the same key, and there is an order.
-    fn key(&self) -> (u64, &str) {
-        (self.hash, &self.text)
     }
 }
 
@@ -52,30 +55,42 @@ impl Term {
 pub(super) struct Sentence {
     /// In the order of the text.
     pub(super) terms: Vec<Term>,
-    /// Places of those with a meaning, each once, ordered by their key.
-    content: Vec<usize>,
+    /// Hashes and places of those with a meaning, each once, in the terms' order.
+    content: Vec<(u64, usize)>,
+    /// A bit for each term: where it is not set, the term is not there.
+    marks: u64,
+}
+
+/// The bit of a term in a sentence's marks, by its hash.
+fn mark(hash: u64) -> u64 {
+    1 << (hash % 64)
 }
 
 impl Sentence {
-    /// The terms of a folded sentence.
-    pub(super) fn of(folded: &str) -> Self {
-        let mut terms = Vec::new();
-        for clause in clauses(folded) {
-            if clause.chars().any(is_unspaced) {
-                unspaced(clause, &mut terms);
-            } else {
-                spaced(clause, &mut terms);
-            }
-        }
-        let mut content: Vec<usize> = (0..terms.len()).filter(|&at| terms[at].content).collect();
-        content.sort_by_key(|&at| (terms[at].key(), terms[at].negated));
-        content.dedup_by(|a, b| terms[*a].says(&terms[*b]));
-        Self { terms, content }
+    /// The terms of a folded text's sentences.
+    pub(super) fn all(reading: &Reading<'_>) -> Vec<Self> {
+        reading.sentences().map(|(_, clauses)| Self::of(clauses)).collect()
+    }
+
+    fn of<'a>(clauses: impl Iterator<Item = Clause<'a>> + Clone) -> Self {
+        let mut terms: Vec<Term> = Vec::with_capacity(clauses.clone().map(|clause| clause.words.len()).sum());
+        clauses.for_each(|clause| add_terms(clause, &mut terms));
+        let mut content = Vec::with_capacity(terms.len());
+        let all = terms.iter().enumerate();
+        content.extend(all.filter(|(_, term)| term.content).map(|(at, term)| (term.hash, at)));
+        content.sort_unstable_by(|(hash, a), (other, b)| {
+            // The hash says it all, but for a word that stands there twice.
+            let same = || terms[*a].text.cmp(&terms[*b].text).then(terms[*a].negated.cmp(&terms[*b].negated));
+            hash.cmp(other).then_with(same)
+        });
+        content.dedup_by(|(_, a), (_, b)| terms[*a].says(&terms[*b]));
+        let marks = terms.iter().fold(0, |marks, term| marks | mark(term.hash));
+        Self { terms, content, marks }
     }
 
     /// The terms with a meaning, each once.
     pub(super) fn content(&self) -> impl ExactSizeIterator<Item = &Term> {
-        self.content.iter().map(|&at| &self.terms[at])
+        self.content.iter().map(|&(_, at)| &self.terms[at])
     }
 
     /// Share of the terms with a meaning that both have: 2 |A ∩ B| / (|A| + |B|).
@@ -86,87 +101,117 @@ impl Sentence {
 
     /// The terms that both have, as each has them.
     pub(super) fn shared<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Term, &'a Term)> {
-        let mut theirs = other.content().peekable();
-        self.content().filter_map(move |mine| {
-            while theirs.next_if(|first| first.key() < mine.key()).is_some() {}
-            theirs.peek().filter(|first| first.says(mine)).map(|first| (mine, *first))
+        let (mut ours, mut theirs) = (self.content.as_slice(), other.content.as_slice());
+        std::iter::from_fn(move || {
+            while let ([(mine, at), our_rest @ ..], [(first, place), their_rest @ ..]) = (ours, theirs) {
+                let mut order = mine.cmp(first);
+                if order.is_eq() {
+                    // Words are looked at where their hashes are equal alone.
+                    let (one, other) = (&self.terms[*at], &other.terms[*place]);
+                    order = one.text.cmp(&other.text);
+                    if order.is_eq() {
+                        (ours, theirs) = (our_rest, their_rest);
+                        return Some((one, other));
+                    }
+                }
+                if order.is_lt() {
+                    ours = our_rest;
+                } else {
+                    theirs = their_rest;
+                }
+            }
+            None
         })
     }
 
     /// All terms that the other does not have, those without a meaning too.
-    pub(super) fn lacking_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Term> {
-        self.terms.iter().filter(|term| !other.terms.iter().any(|known| known.says(term)))
+    pub(super) fn lacking_in<'a>(&'a self, other: &Self) -> Vec<&'a Term> {
+        let is_in_other = |term: &Term| {
+            other.marks & mark(term.hash) != 0 && other.terms.iter().any(|known| known.says(term))
+        };
+        let mut lacking = Vec::with_capacity(self.terms.len());
+        lacking.extend(self.terms.iter().filter(|term| !is_in_other(term)));
+        lacking
     }
-}
-
-/// Where a negation ends to reach.
-pub(super) fn clauses(sentence: &str) -> impl Iterator<Item = &str> {
-    sentence.split([',', '、', ':', '(', ')', '—', '「', '」']).filter(|clause| !clause.trim().is_empty())
-}
-
-/// English words, apostrophes resolved: "don't" is "do not", "it's" is "it".
-pub(super) fn words(clause: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    for word in clause.unicode_words() {
-        match word {
-            "cannot" | "can't" => words.extend(["can", "not"]),
-            "won't" => words.extend(["will", "not"]),
-            _ => match (word.strip_suffix("n't"), word.split_once('\'')) {
-                (Some(verb), _) => words.extend([verb, "not"]),
-                (None, Some((stem, _))) => words.push(stem),
-                (None, None) => words.push(word),
-            },
-        }
-    }
-    words
 }
 
 /// At which words a negation stands.
-pub(super) fn negates(words: &[&str], at: usize) -> bool {
-    let (word, next) = (words[at], words.get(at + 1));
-    NEGATORS.contains(&word)
-        && !NO_NEGATIONS.iter().any(|[first, second]| word == *first && next == Some(second))
-        && !(word == "nor" && words[..at].contains(&"neither"))
+pub(super) fn negates(words: &[Word<'_>], at: usize) -> bool {
+    if !words[at].is(Known::NEGATOR) {
+        return false;
+    }
+    let (word, next) = (words[at].text, words.get(at + 1).map(|word| word.text));
+    let is_phrase = NO_NEGATIONS.iter().any(|[first, second]| word == *first && next == Some(*second));
+    let repeats = word == "nor" && words[..at].iter().any(|word| word.text == "neither");
+    !(is_phrase || repeats)
 }
 
-fn spaced(clause: &str, terms: &mut Vec<Term>) {
-    let words = words(clause);
+/// Adds the terms of a clause.
+pub(super) fn add_terms(clause: Clause<'_>, terms: &mut Vec<Term>) {
+    if clause.is_unspaced {
+        unspaced(clause.text, terms);
+    } else {
+        spaced(clause.words, terms);
+    }
+}
+
+fn spaced(words: &[Word<'_>], terms: &mut Vec<Term>) {
     let mut reach = 0;
-    for (at, &word) in words.iter().enumerate() {
-        if negates(&words, at) {
+    for (at, word) in words.iter().enumerate() {
+        if negates(words, at) {
             // Twice negated is not negated.
             reach = if reach > 0 { 0 } else { REACH };
-        } else if matches!(word, "but" | "because" | "since" | "so" | "if" | "unless") {
+        } else if word.is(Known::ENDS_A_REACH) {
             reach = 0;
         }
-        let content = !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
-        terms.push(Term::new(stem(word), reach > 0 && content, content));
-        reach -= usize::from(reach > 0 && content);
+        let mut term = Term::of(word);
+        term.negated = reach > 0 && term.content;
+        reach -= usize::from(term.negated);
+        terms.push(term);
     }
 }
 
 /// An English word without the endings of number, person and tense.
 pub(super) fn stem(word: &str) -> &str {
-    let ends_on_one = matches!(word.as_bytes().last(), Some(b'y' | b'g' | b's' | b'd' | b'r' | b'e'));
-    if !word.is_ascii() || word.len() < 4 {
+    let bytes = word.as_bytes();
+    if bytes.len() < 4 || !word.is_ascii() {
         return word;
     }
-    let base = ["ingly", "edly", "ings", "ing", "ied", "ies", "ers", "ed", "es", "ly", "er", "s", "e"]
-        .iter()
-        .filter(|_| ends_on_one)
-        .find_map(|ending| {
-            word.strip_suffix(ending)
-                .filter(|base| base.len() >= 3 && !(*ending == "s" && base.ends_with('s')))
-        })
-        .unwrap_or(word);
+    let base = &word[..word.len() - ending(bytes)];
     // stopped, running.
-    let bytes = base.as_bytes();
-    let doubled = base.len() > 3
-        && bytes[base.len() - 1] == bytes[base.len() - 2]
-        && !matches!(bytes[base.len() - 1], b'l' | b's');
-    let base = if doubled { &base[..base.len() - 1] } else { base };
-    base.strip_suffix(['e', 'y', 'i']).filter(|base| base.len() >= 3).unwrap_or(base)
+    let base = match base.as_bytes() {
+        [_, _, .., a, b] if a == b && !matches!(b, b'l' | b's') => &base[..base.len() - 1],
+        _ => base,
+    };
+    match base.as_bytes() {
+        [_, _, _, .., b'e' | b'y' | b'i'] => &base[..base.len() - 1],
+        _ => base,
+    }
 }
+
+/// Bytes of the ending of a word of at least four: the longest that leaves three.
+fn ending(word: &[u8]) -> usize {
+    match word {
+        [_, _, _, .., b'i', b'n', b'g', b'l', b'y'] => 5,
+        [_, _, _, .., b'e', b'd', b'l', b'y'] | [_, _, _, .., b'i', b'n', b'g', b's'] => 4,
+        [_, _, _, .., b'i', b'n', b'g']
+        | [_, _, _, .., b'i', b'e', b'd' | b's']
+        | [_, _, _, .., b'e', b'r', b's'] => 3,
+        [_, _, _, .., b'e', b'd' | b's' | b'r'] | [_, _, _, .., b'l', b'y'] => 2,
+        [_, _, .., b's', b's'] => 0,
+        [_, _, _, .., b's' | b'e'] => 1,
+        _ => 0,
+    }
+}
+
+/// The phrases that are no negation, by their first character: they are looked for at every one of a text.
+static NO_NEGATIONS_BY_FIRST: LazyLock<FxHashMap<char, Vec<&str>>> = LazyLock::new(|| {
+    let mut by_first: FxHashMap<char, Vec<&str>> = FxHashMap::default();
+    for phrase in NO_NEGATIONS_JA {
+        by_first.entry(phrase.chars().next().unwrap_or_default()).or_default().push(phrase);
+    }
+    by_first
+});
 
 /// Where a Japanese negation stands in `text`: its first byte and its bytes.
 pub(super) fn negations(text: &str) -> Vec<(usize, usize)> {
@@ -174,8 +219,10 @@ pub(super) fn negations(text: &str) -> Vec<(usize, usize)> {
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        let skipped = NO_NEGATIONS_JA
-            .iter()
+        let skipped = NO_NEGATIONS_BY_FIRST
+            .get(&c)
+            .into_iter()
+            .flatten()
             .filter(|phrase| rest.starts_with(**phrase))
             .map(|phrase| phrase.len())
             .max();
@@ -210,7 +257,7 @@ fn unspaced(clause: &str, terms: &mut Vec<Term>) {
             &clause[some[0].0..last + c.len_utf8()]
         };
         let mut push = |text: &str, content: bool| {
-            terms.push(Term::new(text, false, content));
+            terms.push(Term::new(text, content));
             starts.push(start);
         };
         match kind(c) {
@@ -219,11 +266,12 @@ fn unspaced(clause: &str, terms: &mut Vec<Term>) {
             Kind::Katakana => push(text(run).trim_end_matches('ー'), true),
             Kind::Hiragana if run.len() > 1 => run.windows(2).for_each(|pair| push(text(pair), false)),
             Kind::Hiragana => push(text(run), false),
-            Kind::Word => words(text(run)).iter().for_each(|word| {
-                let content =
-                    !is_function_word(word) && !word.chars().all(|c| c.is_ascii_digit() || c == '.');
-                push(stem(word), content);
-            }),
+            Kind::Word => {
+                let mut foreign = Vec::new();
+                words(text(run), &mut foreign);
+                starts.resize(starts.len() + foreign.len(), start);
+                terms.extend(foreign.iter().map(Term::of));
+            }
             Kind::Other => {}
         }
     }
@@ -280,15 +328,14 @@ fn kind(c: char) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn negated(text: &str) -> Vec<String> {
-        Sentence::of(text)
-            .terms
-            .into_iter()
-            .filter(|term| term.negated)
-            .map(|term| term.text.into_string())
-            .collect()
+        let sentences = Sentence::all(&Reading::of([text]));
+        let terms = sentences.into_iter().flat_map(|sentence| sentence.terms);
+        terms.filter(|term| term.negated).map(|term| term.text.into_string()).collect()
     }
 
     #[test]
@@ -320,6 +367,22 @@ mod tests {
             ("enabled", "enabl"),
         ] {
             assert_eq!(stem(word), base);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_ending_is_the_first_of_the_list_that_leaves_three_letters(
+            word in "[a-z]{2,6}(ingly|edly|ings|ing|ied|ies|ers|ed|es|ly|er|ss|s|e|y|)"
+        ) {
+            prop_assume!(word.len() >= 4);
+            let endings = ["ingly", "edly", "ings", "ing", "ied", "ies", "ers", "ed", "es", "ly", "er", "s", "e"];
+            let leaves_three = |ending: &&str| {
+                let base = word.strip_suffix(*ending);
+                base.is_some_and(|base| base.len() >= 3 && !(*ending == "s" && base.ends_with('s')))
+            };
+            let expected = endings.iter().find(|ending| leaves_three(ending)).map_or(0, |ending| ending.len());
+            prop_assert_eq!(ending(word.as_bytes()), expected, "{}", word);
         }
     }
 }

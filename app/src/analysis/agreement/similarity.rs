@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, Hash};
 
 use rustc_hash::FxBuildHasher;
 
-use super::lexicon::is_function_word;
 use super::sentence::Sentence;
 use super::text::{is_hiragana, is_ideograph};
+use super::words::Reading;
 
 /// How much a term without a meaning of its own counts beside one that has one.
 const FUNCTION_WEIGHT: f64 = 0.2;
@@ -30,39 +30,32 @@ pub(super) struct Wording {
 }
 
 impl Wording {
-    /// Of folded sentences and their terms, as an answer to a question with the terms `asked`.
-    pub(super) fn of(folded: &[String], sentences: &[Sentence], asked: &Wording) -> Self {
-        let is_asked =
-            |list: &Weights, key: u64| list.binary_search_by_key(&key, |(known, _)| *known).is_ok();
-        let discount = |list: &Weights, key: u64| if is_asked(list, key) { ASKED_WEIGHT } else { 1.0 };
-        let mut counts: Vec<(u64, (u32, f64))> =
+    /// Of a folded text and its terms, as an answer to a question with the terms `asked`.
+    pub(super) fn of(reading: &Reading<'_>, sentences: &[Sentence], asked: &Wording) -> Self {
+        let mut counts: Vec<(u64, f64)> =
             Vec::with_capacity(sentences.iter().map(|sentence| sentence.terms.len()).sum());
-        let mut count = |term: u64, weight: f64| counts.push((term, (1, weight)));
+        let mut count = |term: u64, weight: f64| counts.push((term, weight));
         for term in sentences.iter().flat_map(|sentence| &sentence.terms) {
             count(term.hash, if term.content { 1.0 } else { FUNCTION_WEIGHT });
             if term.content && term.text.chars().all(is_ideograph) && term.text.chars().nth(1).is_some() {
                 term.text.chars().for_each(|c| count(hash(&*c.encode_utf8(&mut [0; 4])), CHARACTER_WEIGHT));
             }
         }
-        let weight = |(term, (count, kind)): (u64, (u32, f64))| {
-            (term, kind * discount(&asked.terms, term) * (1.0 + f64::from(count).ln()))
-        };
         // Stable: of a term that is a character too, the first decides what it weighs.
         counts.sort_by_key(|(term, _)| *term);
-        counts.dedup_by(|(term, (more, _)), (first, (count, _))| {
-            let is_same = term == first;
-            *count += if is_same { *more } else { 0 };
-            is_same
-        });
-        let terms: Weights = counts.into_iter().map(weight).collect();
-        let mut grams = Vec::with_capacity(folded.iter().map(String::len).sum());
-        folded.iter().for_each(|sentence| add_grams(sentence, &mut grams));
-        grams.sort_unstable();
-        let weight = |same: &[u64]| {
+        let mut terms: Weights = Vec::with_capacity(counts.len());
+        let mut discounts = Discounts(&asked.terms);
+        for same in counts.chunk_by(|(a, _), (b, _)| a == b) {
+            let (term, kind) = same[0];
+            terms.push((term, kind * discounts.of(term) * sublinear(same.len())));
+        }
+        let grams = sorted_grams(reading);
+        let mut trigrams: Weights = Vec::with_capacity(grams.len());
+        let mut discounts = Discounts(&asked.trigrams);
+        for same in grams.chunk_by(u64::eq) {
             let gram = same[0];
-            (gram, weight_of_gram(gram) * same.len() as f64 * discount(&asked.trigrams, gram))
-        };
-        let trigrams: Weights = grams.chunk_by(u64::eq).map(weight).collect();
+            trigrams.push((gram, weight_of_gram(gram) * same.len() as f64 * discounts.of(gram)));
+        }
         Self {
             length: terms.iter().map(|(_, weight)| weight.powi(2)).sum::<f64>().sqrt(),
             terms,
@@ -86,15 +79,35 @@ impl Wording {
     }
 }
 
+/// What the terms of a question leave of the weight of others, which are asked for in their order.
+struct Discounts<'a>(&'a [(u64, f64)]);
+
+impl Discounts<'_> {
+    fn of(&mut self, key: u64) -> f64 {
+        if find(&mut self.0, key).is_some() { ASKED_WEIGHT } else { 1.0 }
+    }
+}
+
+/// How much a term counts that stands there so often: the logarithm's first summand is 1.
+fn sublinear(count: usize) -> f64 {
+    if count == 1 { 1.0 } else { 1.0 + (count as f64).ln() }
+}
+
 /// What two ordered lists have in common.
-fn common<T: Copy>(a: &[(u64, T)], b: &[(u64, T)]) -> impl Iterator<Item = (T, T)> {
+fn common(a: &[(u64, f64)], b: &[(u64, f64)]) -> impl Iterator<Item = (f64, f64)> {
     let mut rest = b;
-    a.iter().filter_map(move |(key, mine)| {
-        while rest.first().is_some_and(|(first, _)| first < key) {
-            rest = &rest[1..];
+    a.iter().filter_map(move |(key, mine)| find(&mut rest, *key).map(|theirs| (*mine, theirs)))
+}
+
+/// The weight of a key in an ordered list, which what stands before the key is taken from.
+fn find(rest: &mut &[(u64, f64)], key: u64) -> Option<f64> {
+    while let [(first, weight), after @ ..] = *rest {
+        if *first >= key {
+            return (*first == key).then_some(*weight);
         }
-        rest.first().filter(|(first, _)| first == key).map(|(_, theirs)| (*mine, *theirs))
-    })
+        *rest = after;
+    }
+    None
 }
 
 /// The same in every run: the hasher has no seed.
@@ -105,31 +118,35 @@ pub(super) fn hash(text: impl Hash) -> u64 {
 /// Bits of a character in a trigram.
 const CHAR_BITS: u32 = 21;
 
-/// Adds three neighbouring characters each, as one number; the ends of words are padded. English words without a meaning
-/// are left out.
-fn add_grams(sentence: &str, grams: &mut Vec<u64>) {
-    const THREE: u64 = (1 << (3 * CHAR_BITS)) - 1;
-    let (mut gram, mut length) = (u64::from(' '), 1_usize);
-    let mut add = |c: char| {
-        gram = (gram << CHAR_BITS | u64::from(c)) & THREE;
-        length += 1;
-        if length >= 3 {
-            grams.push(gram);
+/// Three neighbouring characters each, as one number, in order. A sentence is its words, a space before and behind each;
+/// English words without a meaning are left out.
+fn sorted_grams(reading: &Reading<'_>) -> Vec<u64> {
+    let mut grams = Vec::with_capacity(reading.sentences().map(|(sentence, _)| sentence.len() + 1).sum());
+    let mut padded = Vec::new();
+    for runs in reading.runs() {
+        padded.clear();
+        padded.push(u64::from(' '));
+        for run in runs {
+            if run.is_ascii() {
+                padded.extend(run.bytes().map(u64::from));
+            } else {
+                padded.extend(run.chars().map(u64::from));
+            }
+            padded.push(u64::from(' '));
         }
-    };
-    for word in sentence.split(|c: char| !c.is_alphanumeric()) {
-        if !word.is_empty() && !is_function_word(word) {
-            word.chars().for_each(&mut add);
-            add(' ');
-        }
+        grams.extend(padded.windows(3).map(|three| three.iter().fold(0, |gram, c| gram << CHAR_BITS | c)));
     }
+    grams.sort_unstable();
+    grams
 }
 
 /// In Japanese, hiragana alone weighs little.
 fn weight_of_gram(gram: u64) -> f64 {
+    const SPACE: u64 = b' ' as u64;
     let says_little = (0..3).all(|place| {
-        let bits = (gram >> (place * CHAR_BITS)) as u32 & ((1 << CHAR_BITS) - 1);
-        char::from_u32(bits).is_some_and(|c| is_hiragana(c) || c == ' ')
+        let c = (gram >> (place * CHAR_BITS)) & ((1 << CHAR_BITS) - 1);
+        // Of ASCII, which most are, no more is asked.
+        c == SPACE || (c > 0x7f && char::from_u32(c as u32).is_some_and(is_hiragana))
     });
     if says_little { FUNCTION_WEIGHT } else { 1.0 }
 }

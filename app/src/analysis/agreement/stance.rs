@@ -5,14 +5,11 @@
 //! it" and "避ける必要はありません" speak for. An outright yes or no is taken with the side of the question: yes to "is it
 //! unnecessary?" speaks against.
 
-use compact_str::CompactString;
-use rustc_hash::FxHashSet;
-
-use super::lexicon::{
-    AGAINST, ASKING, ASKING_WHAT_JA, FOR, NO, NO_JA, NO_NEGATIONS_JA, SIDES_JA, YES, YES_JA,
-};
-use super::sentence::{Sentence, clauses, negates, negations, words};
-use super::text::is_unspaced;
+use super::known::Known;
+use super::lexicon::{ASKING_WHAT_JA, NO_JA, NO_NEGATIONS_JA, SIDES_JA, YES_JA};
+use super::sentence::{Sentence, Term, add_terms, negates, negations};
+use super::text::has_unspaced;
+use super::words::{Clause, Reading, words};
 
 /// Sentences in which a verdict is looked for.
 const FIRST_SENTENCES: usize = 2;
@@ -23,21 +20,6 @@ const FIRST_CLAUSES: usize = 4;
 const PREDICATE_JA: usize = 14;
 /// Japanese words that a reason ends with; the verdict comes behind.
 const REASONS_JA: &[&str] = &["ので", "ため", "から", "ば"];
-/// English words that begin what is not the verdict itself.
-const SUBORDINATING: &[&str] =
-    &["because", "since", "if", "when", "unless", "while", "as", "but", "so", "until", "and"];
-/// English words that speak for whatever follows them, be it what was asked about or not.
-const RECOMMENDING: &[&str] = &[
-    "recommend",
-    "recommended",
-    "prefer",
-    "better",
-    "encouraged",
-    "advised",
-    "required",
-    "necessary",
-    "needed",
-];
 /// The same in Japanese; others do so in a frame ([`FRAMES_JA`]).
 const RECOMMENDING_JA: &[&str] = &["必要", "有効"];
 /// Characters that a Japanese answer must take from the question's end to be a yes.
@@ -77,84 +59,86 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    /// What the folded sentences of a question ask.
-    pub(super) fn of(sentences: &[String]) -> Self {
-        let is_polar = |sentence: &String| {
-            if sentence.chars().any(is_unspaced) {
-                // "直すには", "始まった年は": the topic alone, and what is said of it is asked for.
-                !sentence.trim_end().ends_with('は')
-                    && !ASKING_WHAT_JA.iter().any(|word| sentence.contains(word))
-            } else {
-                let words = words(sentence);
-                let first = |word: &str| ASKING.contains(&word);
-                let or_not = sentence.trim_end().ends_with("or not");
-                // "My disk is full. Should I …" and, with a beginning, "In Japan, should I …".
-                let starts = clauses(sentence).any(|clause| words_start(clause, first));
-                or_not
-                    || (starts
-                        && !words.first().is_some_and(|word| {
-                            matches!(*word, "how" | "what" | "which" | "when" | "why" | "who" | "where")
-                        }))
+    /// What a question asks.
+    pub(super) fn of(question: &Reading<'_>) -> Self {
+        let mut is_empty = true;
+        for (sentence, clauses) in question.sentences().rev() {
+            is_empty = false;
+            if is_polar(sentence, clauses) {
+                return Self::Whether(side_of_yes(sentence));
             }
-        };
-        if sentences.is_empty() {
-            return Self::Unknown;
         }
-        let Some(sentence) = sentences.iter().rev().find(|sentence| is_polar(sentence)) else {
-            return Self::What;
-        };
-        let not_or_not = sentence.trim_end().trim_end_matches("or not");
-        let all = Topic::default();
-        Self::Whether(
-            clauses(not_or_not).filter_map(|clause| sides(clause, &all)).last().unwrap_or(Side::For),
-        )
+        if is_empty { Self::Unknown } else { Self::What }
     }
 }
 
-fn words_start(clause: &str, is: impl Fn(&str) -> bool) -> bool {
-    clause.split_whitespace().next().is_some_and(is)
+/// Whether a question's sentence can be answered by yes or no.
+fn is_polar<'a>(sentence: &str, mut clauses: impl Iterator<Item = Clause<'a>>) -> bool {
+    let sentence = sentence.trim_end();
+    if has_unspaced(sentence) {
+        // "直すには", "始まった年は": the topic alone, and what is said of it is asked for.
+        return !sentence.ends_with('は') && !ASKING_WHAT_JA.iter().any(|word| sentence.contains(word));
+    }
+    let asks = |word: &str| Known::of(word).is(Known::ASKING);
+    let asks_what = || {
+        let mut all = Vec::new();
+        words(sentence, &mut all);
+        let what = |word: &str| matches!(word, "how" | "what" | "which" | "when" | "why" | "who" | "where");
+        all.first().is_some_and(|word| what(word.text))
+    };
+    sentence.ends_with("or not")
+        // "My disk is full. Should I …" and, with a beginning, "In Japan, should I …".
+        || (clauses.any(|clause| clause.text.split_whitespace().next().is_some_and(asks))
+            && !asks_what())
+}
+
+/// On which side an answer is that says yes to this sentence.
+fn side_of_yes(sentence: &str) -> Side {
+    let reading = Reading::of([sentence.trim_end().trim_end_matches("or not")]);
+    let all = Topic::default();
+    let clauses = reading.sentences().flat_map(|(_, clauses)| clauses);
+    clauses.rev().find_map(|clause| sides(clause, &all)).unwrap_or(Side::For)
 }
 
 /// The side that an answer takes.
-pub(super) fn stance(sentences: &[String], asked: Asked, topic: &Topic) -> Option<Side> {
+pub(super) fn stance(answer: &Reading<'_>, asked: Asked, topic: &Topic) -> Option<Side> {
     let yes = match asked {
         Asked::Whether(side) => side,
         Asked::Unknown | Asked::What => Side::For,
     };
-    let clauses: Vec<&str> = sentences
-        .iter()
-        .take(FIRST_SENTENCES)
-        .flat_map(|sentence| clauses(sentence).take(FIRST_CLAUSES))
-        .collect();
-    let first = clauses.first()?;
-    if let Some(side) = outright(first, sentences.first()?) {
+    let first_clauses = || {
+        let sentences = answer.sentences().take(FIRST_SENTENCES);
+        sentences.flat_map(|(_, clauses)| clauses.take(FIRST_CLAUSES))
+    };
+    let (sentence, _) = answer.sentences().next()?;
+    if let Some(side) = outright(first_clauses().next()?, sentence) {
         return Some(side.flipped_if(yes == Side::Against));
     }
-    if asked == Asked::What {
-        return None;
-    }
     // Where the question is not known, a later clause may be about anything.
-    let read = if asked == Asked::Unknown { 1 } else { clauses.len() };
-    clauses[..read].iter().find_map(|clause| sides(clause, topic))
+    let read = match asked {
+        Asked::What => 0,
+        Asked::Unknown => 1,
+        Asked::Whether(_) => FIRST_SENTENCES * FIRST_CLAUSES,
+    };
+    first_clauses().take(read).find_map(|clause| sides(clause, topic))
 }
 
 /// An outright yes or no at the beginning.
-fn outright(clause: &str, sentence: &str) -> Option<Side> {
-    if clause.chars().any(is_unspaced) {
+fn outright(clause: Clause<'_>, sentence: &str) -> Option<Side> {
+    if clause.is_unspaced {
         let begins = |list: &[&str]| list.iter().any(|word| sentence.trim_start().starts_with(word));
         return if begins(YES_JA) { Some(Side::For) } else { begins(NO_JA).then_some(Side::Against) };
     }
-    let words = words(clause);
-    let begins = |list: &[&str]| words.first().is_some_and(|word| list.contains(word));
-    let alone = words.len() <= 2;
+    let (Some(first), Some(last)) = (clause.words.first(), clause.words.last()) else { return None };
+    let alone = clause.words.len() <= 2;
     // "Generally yes" and "not really, no" end on it; "no visa is needed" is a sentence whose words decide.
-    let ends = |list: &[&str]| alone && words.last().is_some_and(|word| list.contains(word));
-    if alone && words.first() == Some(&"not") {
+    let ends = |list: Known| alone && last.is(list);
+    if alone && first.text == "not" {
         Some(Side::Against)
-    } else if (begins(YES) && words.first().is_some_and(|word| *word != "always" || alone)) || ends(YES) {
+    } else if (first.is(Known::YES) && (first.text != "always" || alone)) || ends(Known::YES) {
         Some(Side::For)
     } else {
-        ((alone && begins(NO)) || ends(NO)).then_some(Side::Against)
+        ((alone && first.is(Known::NO)) || ends(Known::NO)).then_some(Side::Against)
     }
 }
 
@@ -162,17 +146,16 @@ fn outright(clause: &str, sentence: &str) -> Option<Side> {
 /// verdict on it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Topic {
-    terms: FxHashSet<CompactString>,
+    sentences: Vec<Sentence>,
     /// What a Japanese question says before its か, to be heard again in a yes: なりますか, なります.
     said_ja: Option<String>,
 }
 
 impl Topic {
     /// Of a question's sentences.
-    pub(super) fn of(folded: &[String], sentences: &[Sentence]) -> Self {
-        let terms = sentences.iter().flat_map(Sentence::content).map(|term| term.text.clone());
+    pub(super) fn of(folded: &[String], sentences: Vec<Sentence>) -> Self {
         let said_ja = folded.iter().rev().find_map(|sentence| sentence.trim().strip_suffix('か'));
-        Self { terms: terms.collect(), said_ja: said_ja.map(str::to_owned) }
+        Self { sentences, said_ja: said_ja.map(str::to_owned) }
     }
 
     fn is_echo(&self, clause: &str) -> bool {
@@ -180,41 +163,46 @@ impl Topic {
         self.said_ja.as_ref().is_some_and(said)
     }
 
-    fn is_of(&self, clause: &str) -> bool {
-        Sentence::of(clause).content().any(|term| self.terms.contains(&term.text))
+    fn is_of(&self, clause: Clause<'_>) -> bool {
+        let mut terms = Vec::new();
+        add_terms(clause, &mut terms);
+        let is_known =
+            |term: &Term| self.sentences.iter().flat_map(Sentence::content).any(|one| one.says(term));
+        terms.iter().any(|term| term.content && is_known(term))
     }
 }
 
 /// The side of a clause, if it takes one.
-fn sides(clause: &str, topic: &Topic) -> Option<Side> {
-    if clause.chars().any(is_unspaced) { sides_ja(clause, topic) } else { sides_en(clause, topic) }
+fn sides(clause: Clause<'_>, topic: &Topic) -> Option<Side> {
+    if clause.is_unspaced { sides_ja(clause, topic) } else { sides_en(clause, topic) }
 }
 
-fn sides_en(clause: &str, topic: &Topic) -> Option<Side> {
-    let words = words(clause);
+fn sides_en(clause: Clause<'_>, topic: &Topic) -> Option<Side> {
+    let words = clause.words;
     // What a reason or a condition says is not the verdict.
-    let end = (1..words.len()).find(|at| SUBORDINATING.contains(&words[*at])).unwrap_or(words.len());
+    let end = (1..words.len()).find(|&at| words[at].is(Known::SUBORDINATING)).unwrap_or(words.len());
     let words = &words[..end];
     let (mut side, mut decided, mut recommends) = (Side::For, false, false);
-    for (at, &word) in words.iter().enumerate() {
-        if (negates(words, at) && word != "without") || AGAINST.contains(&word) {
+    for (at, word) in words.iter().enumerate() {
+        if (negates(words, at) && word.text != "without") || word.is(Known::AGAINST) {
             side = side.flipped();
             decided = true;
-        } else if RECOMMENDING.contains(&word) {
+        } else if word.is(Known::RECOMMENDING) {
             recommends = true;
         } else {
-            decided |= FOR.contains(&word);
+            decided |= word.is(Known::FOR);
         }
     }
     // "It is." and "You may": a verb that stands for the question's.
-    let elliptic = (2..=5).contains(&words.len()) && ASKING.contains(&words[words.len() - 1]);
+    let elliptic = words.len() <= 5 && matches!(words, [_, .., verb] if verb.is(Known::ASKING));
     (decided || elliptic || (recommends && topic.is_of(clause))).then_some(side)
 }
 
-fn sides_ja(clause: &str, topic: &Topic) -> Option<Side> {
+fn sides_ja(clause: Clause<'_>, topic: &Topic) -> Option<Side> {
+    let text = clause.text;
     // The predicate stands at the end; what comes before is told about it.
-    let start = clause.char_indices().rev().nth(PREDICATE_JA - 1).map_or(0, |(at, _)| at);
-    let predicate = &clause[start..];
+    let start = text.char_indices().rev().nth(PREDICATE_JA - 1).map_or(0, |(at, _)| at);
+    let predicate = &text[start..];
     let predicate = REASONS_JA
         .iter()
         .filter_map(|word| predicate.rsplit_once(word))
@@ -249,7 +237,7 @@ fn sides_ja(clause: &str, topic: &Topic) -> Option<Side> {
             rest_at += c.len_utf8();
         }
     }
-    (decided || topic.is_echo(clause) || (recommends && topic.is_of(clause))).then_some(side)
+    (decided || topic.is_echo(text) || (recommends && topic.is_of(clause))).then_some(side)
 }
 
 #[cfg(test)]
@@ -258,9 +246,10 @@ mod tests {
     use crate::analysis::agreement::text::Parts;
 
     fn side(question: &str, answer: &str) -> Option<Side> {
-        let question = Parts::of(question).sentences;
-        let terms: Vec<_> = question.iter().map(|sentence| Sentence::of(sentence)).collect();
-        stance(&Parts::of(answer).sentences, Asked::of(&question), &Topic::of(&question, &terms))
+        let (question, answer) = (Parts::of(question).sentences, Parts::of(answer).sentences);
+        let asked = Reading::of(question.iter().map(String::as_str));
+        let topic = Topic::of(&question, Sentence::all(&asked));
+        stance(&Reading::of(answer.iter().map(String::as_str)), Asked::of(&asked), &topic)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::sentence::Sentence;
 use super::text::{fold, is_ideograph};
+use super::words::Reading;
 
 /// Where a text is cut before terms are taken from it; no term goes over these.
 const ENDS: [char; 5] = ['\n', '。', '!', '?', ';'];
@@ -13,7 +14,7 @@ const ENDS: [char; 5] = ['\n', '。', '!', '?', ';'];
 pub fn terms(text: &str) -> Vec<String> {
     let mut terms = Vec::new();
     for sentence in fold(text).split(ENDS) {
-        for term in Sentence::of(sentence).terms {
+        for term in Sentence::all(&Reading::of([sentence])).into_iter().flat_map(|sentence| sentence.terms) {
             let is_number = term.text.chars().any(|c| c.is_ascii_digit());
             if !term.content && !is_number {
                 continue;

@@ -29,7 +29,10 @@ pub(super) struct Parts {
 impl Parts {
     /// Takes `answer` apart.
     pub(super) fn of(answer: &str) -> Self {
-        let end = answer.char_indices().nth(MOST_CHARS).map_or(answer.len(), |(end, _)| end);
+        // No character takes less than a byte.
+        let is_short = answer.len() <= MOST_CHARS;
+        let cut = if is_short { None } else { answer.char_indices().nth(MOST_CHARS) };
+        let end = cut.map_or(answer.len(), |(end, _)| end);
         let mut parts = Self { is_cut: end < answer.len(), ..Self::default() };
         let mut prose = String::with_capacity(end + 1);
         let mut fenced: Option<String> = None;
@@ -81,6 +84,11 @@ fn fold_line(line: &str, folded: &mut String) {
         line.chars().flat_map(|c| matches!(c, '½' | '¼' | '¾').then_some(' ').into_iter().chain([c]));
     let plain = |c| if matches!(c, '’' | '‘') { '\'' } else { c };
     folded.extend(spaced.nfkc().default_case_fold().nfkc().map(plain));
+}
+
+/// Whether any of it is of a script that sets no space between words.
+pub(super) fn has_unspaced(text: &str) -> bool {
+    !text.is_ascii() && text.chars().any(is_unspaced)
 }
 
 /// Scripts that set no space between words: kana and Chinese characters.
@@ -136,24 +144,43 @@ fn without_marks(line: &str) -> Cow<'_, str> {
 /// Cut where a sentence ends: at full stops and colons that a space follows, at semicolons and at the end of lines. One more
 /// than are read tells that there are more.
 fn sentences(text: &str) -> Vec<String> {
+    const FULL_STOP: &str = "。";
+    const FULL_STOP_BEGINS: u8 = FULL_STOP.as_bytes()[0];
     let mut sentences = Vec::new();
     let mut start = 0;
-    for (at, mark) in text.match_indices(['。', '!', '?', '\n', ';', '.', ':']) {
-        let end = at + mark.len();
-        // "In short: …" is an opening, and what follows a sentence of its own; 3.5 and 9:30 are one.
-        let may_go_on = matches!(mark, "." | ":");
-        if !may_go_on || text[end..].chars().next().is_none_or(char::is_whitespace) {
-            sentences.push(&text[start..at]);
-            start = end;
+    for (at, byte) in text.bytes().enumerate() {
+        let mark = match byte {
+            b'!' | b'?' | b'\n' | b';' => 1,
+            // "In short: …" is an opening, and what follows a sentence of its own; 3.5 and 9:30 are one.
+            b'.' | b':' => usize::from(text[at + 1..].chars().next().is_none_or(char::is_whitespace)),
+            FULL_STOP_BEGINS if text[at..].starts_with(FULL_STOP) => FULL_STOP.len(),
+            _ => 0,
+        };
+        if mark > 0 {
+            add_sentence(&text[start..at], &mut sentences);
+            start = at + mark;
+            if sentences.len() > MOST_SENTENCES {
+                return sentences;
+            }
         }
     }
-    sentences.push(&text[start..]);
-    sentences.retain(|sentence| sentence.chars().any(char::is_alphanumeric));
-    sentences.truncate(MOST_SENTENCES + 1);
-    sentences.into_iter().map(with_single_spaces).collect()
+    add_sentence(&text[start..], &mut sentences);
+    sentences
+}
+
+fn add_sentence(sentence: &str, sentences: &mut Vec<String>) {
+    if sentence.chars().any(char::is_alphanumeric) {
+        sentences.push(with_single_spaces(sentence));
+    }
 }
 
 fn with_single_spaces(sentence: &str) -> String {
+    let sentence = sentence.trim();
+    // Most are so already. Every byte is looked at, which is less than to stop at the first that is found.
+    let has_other_space = sentence.bytes().fold(false, |has, byte| has | matches!(byte, b'\t'..=b'\r'));
+    if sentence.is_ascii() && !has_other_space && !sentence.contains("  ") {
+        return sentence.to_owned();
+    }
     let mut words = sentence.split_whitespace();
     let mut spaced = String::with_capacity(sentence.len());
     spaced.push_str(words.next().unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::units::{COUNTERS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power};
 use super::{Dimension, Quantity};
@@ -37,13 +37,10 @@ struct Numeral {
 
 fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
     let mut found: Vec<Found> = Vec::new();
-    let mut at = 0;
+    let mut at = next_beginning(sentence, 0);
     while at < sentence.len() && found.len() < MOST_QUANTITIES {
         let (before, rest) = sentence.split_at(at);
-        let passed_over = before_any_quantity(rest);
-        if passed_over > 0 {
-            at += passed_over;
-        } else if let Some(date) = iso_date(before, rest, index) {
+        if let Some(date) = iso_date(before, rest, index) {
             at += "1989-11-09".len();
             found.extend(date);
         } else if let Some(one) = month_name(before, rest, index).or_else(|| quantity(before, rest, index)) {
@@ -51,26 +48,52 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
             join(&mut found, one, sentence);
         } else {
             // None begins within a word.
-            let word = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            at += word.max(rest.chars().next().map_or(1, char::len_utf8));
+            at += letters(rest).max(rest.chars().next().map_or(1, char::len_utf8));
         }
+        at = next_beginning(sentence, at);
     }
     found.into_iter().map(|found| found.quantity).collect()
 }
 
-/// Bytes at the beginning of `rest` that no quantity begins at, as far as a look tells: most of a text are such words.
-fn before_any_quantity(rest: &str) -> usize {
-    /// English words that a quantity may begin with.
-    static BEGINNINGS: LazyLock<FxHashSet<&str>> = LazyLock::new(|| {
-        let number_words = NUMBER_WORDS.iter().map(|(word, _)| *word);
-        MONTHS.into_iter().chain(number_words).chain(["half", "a", "an", "one"]).collect()
-    });
-    let word = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-    match rest.bytes().next() {
-        _ if word > 0 => usize::from(!BEGINNINGS.contains(&rest[..word])) * word,
-        Some(byte) => usize::from(byte.is_ascii() && !byte.is_ascii_digit()),
-        None => 0,
+/// ASCII letters at the beginning of a text.
+fn letters(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_alphabetic).count()
+}
+
+/// Where from `at` on a quantity may begin, as far as a look tells; else the end. Most of a text are other words.
+fn next_beginning(sentence: &str, mut at: usize) -> usize {
+    let bytes = sentence.as_bytes();
+    while let Some(byte) = bytes.get(at) {
+        let start = at;
+        while bytes.get(at).is_some_and(u8::is_ascii_alphabetic) {
+            at += 1;
+        }
+        if at > start {
+            if may_begin(&sentence[start..at]) {
+                return start;
+            }
+        } else if byte.is_ascii() && !byte.is_ascii_digit() {
+            at += 1;
+        } else {
+            return at;
+        }
     }
+    at
+}
+
+/// Whether a quantity may begin with this English word.
+fn may_begin(word: &str) -> bool {
+    /// The words that one begins with, by their first letter.
+    static BEGINNINGS: LazyLock<[Vec<&str>; 26]> = LazyLock::new(|| {
+        let mut by_letter = [const { Vec::new() }; 26];
+        let number_words = NUMBER_WORDS.iter().map(|(word, _)| *word);
+        for word in MONTHS.into_iter().chain(number_words).chain(["half", "a", "an", "one"]) {
+            by_letter[usize::from(word.as_bytes()[0] - b'a')].push(word);
+        }
+        by_letter
+    });
+    let letter = word.bytes().next().map(|first| usize::from(first.wrapping_sub(b'a')));
+    letter.and_then(|letter| BEGINNINGS.get(letter)).is_some_and(|words| words.contains(&word))
 }
 
 /// Puts a quantity behind the others, or together with the last.
@@ -139,11 +162,12 @@ fn month_name(before: &str, rest: &str, sentence: usize) -> Option<Found> {
     if before.ends_with(char::is_alphanumeric) {
         return None;
     }
-    let (number, name) = (1_u8..).zip(MONTHS).find(|(_, name)| rest.starts_with(name))?;
-    let after = rest[name.len()..].trim_start();
-    if after.starts_with(char::is_alphabetic) && rest[name.len()..].starts_with(char::is_alphabetic) {
+    let word = &rest[..letters(rest)];
+    let (number, name) = (1_u8..).zip(MONTHS).find(|(_, name)| *name == word)?;
+    if rest[name.len()..].starts_with(char::is_alphabetic) {
         return None;
     }
+    let after = rest[name.len()..].trim_start();
     let previous = before.trim_end().trim_end_matches(" of").trim_end_matches("th");
     if name == "may"
         && !after.starts_with(|c: char| c.is_ascii_digit())
