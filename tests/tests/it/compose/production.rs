@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use serde_yaml_ng::Mapping;
-use techsapo_tests::engine::{Compose, Engine, script, succeed};
+use techsapo_tests::engine::{Compose, Engine, said, script, succeed};
 use techsapo_tests::{Backups, Certificates, binaries, repository, wait};
 
 use super::project::{Checkout, PATIENCE, Project, value_of, wait_counted};
@@ -56,11 +56,12 @@ impl Prepared {
         self.checkout.path("secrets/production").join(name)
     }
 
-    fn compose(&self, engine: &Engine, version: Compose, arguments: &[&str]) -> String {
+    fn compose(&self, engine: &Engine, version: Compose, arguments: &[&str]) -> Command {
         let files = ["-f", FILE, "-f", "docker/production/left-out.yml"];
         let mut command = self.checkout.compose(engine, version, &[&files[..], arguments].concat());
         // Another Node Exporter has this host's 127.0.0.1:9100.
-        succeed(command.env("TECHSAPO_PORT_NODE_EXPORTER", "9101"))
+        command.env("TECHSAPO_PORT_NODE_EXPORTER", "9101");
+        command
     }
 }
 
@@ -84,18 +85,26 @@ impl<'a> Stack<'a> {
             let inspect = ["image", "inspect", "techsapo/app:0.1.0", "techsapo/exporter:0.1.0"];
             engine.docker(&inspect).output().unwrap().status.success().then_some(())
         });
-        prepared.compose(engine, Compose::Two, &["build"]);
+        succeed(&mut prepared.compose(engine, Compose::Two, &["build"]));
         stack.up(Compose::Two);
         stack
     }
 
     fn up(&self, version: Compose) {
-        self.prepared.compose(self.engine, version, &["up", "-d"]);
+        succeed(&mut self.prepared.compose(self.engine, version, &["up", "-d"]));
         self.project.wait_healthy(&self.services());
     }
 
     fn down(&self, version: Compose) {
-        self.prepared.compose(self.engine, version, &["down"]);
+        wait::until_within(PATIENCE, "the stack is down", || {
+            let output = self.prepared.compose(self.engine, version, &["down"]).output().unwrap();
+            if output.status.success() {
+                return Some(());
+            }
+            assert!(said(&output).contains("has active endpoints"), "{}", said(&output));
+            self.project.free_networks();
+            None
+        });
         assert!(self.project.containers().is_empty());
     }
 

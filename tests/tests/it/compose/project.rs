@@ -125,6 +125,19 @@ impl<'a> Project<'a> {
         succeed(self.engine.docker(&["exec", &self.id(service)]).args(command)).trim().to_owned()
     }
 
+    /// Takes out of the networks what Docker left there: under load it can forget to, of a container that it started again after a crash.
+    pub(super) fn free_networks(&self) {
+        let project = format!("label=com.docker.compose.project={}", self.name);
+        let list = ["network", "ls", "--filter", &project, "--format", "{{.Name}}"];
+        for network in succeed(&mut self.engine.docker(&list)).lines() {
+            let left = ["network", "inspect", "--format", "{{range .Containers}}{{.Name}} {{end}}", network];
+            for endpoint in succeed(&mut self.engine.docker(&left)).split_whitespace() {
+                eprintln!("{endpoint} is left in {network}");
+                succeed(&mut self.engine.docker(&["network", "disconnect", "--force", network, endpoint]));
+            }
+        }
+    }
+
     /// What an attacker within a container would meet, and who looks at it from outside: none of these secrets. The world reaches
     /// the services in `open` alone.
     pub(super) fn assert_confined(&self, services: &[&str], open: &[&str], secrets: &[PathBuf]) {
