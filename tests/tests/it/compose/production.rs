@@ -113,13 +113,26 @@ impl<'a> Stack<'a> {
     }
 
     /// What nginx shows the world.
-    fn generate(&self, key: &str, prompt: &str) -> Option<Value> {
+    fn shown(&self, path: &str, key: &str, more: &[&str]) -> Option<Value> {
         let authority = self.prepared.certificates.authority().display().to_string();
         let (resolve, key) = (format!("{SITE}:443:127.0.0.1"), format!("authorization: Bearer {key}"));
+        let options = ["--cacert", &authority, "--resolve", &resolve, "--header", &key];
+        self.engine.get(&format!("https://{SITE}{path}"), &[&options[..], more].concat())
+    }
+
+    fn generate(&self, key: &str, prompt: &str) -> Option<Value> {
         let body = json!({"prompt": prompt, "task_type": "basic"}).to_string();
-        let options = ["--cacert", &authority, "--resolve", &resolve, "--header", &key, "--header"];
-        let options = [&options[..], &["content-type: application/json", "--data", &body]].concat();
-        self.engine.get(&format!("https://{SITE}/api/v1/generate"), &options)
+        self.shown("/api/v1/generate", key, &["--header", "content-type: application/json", "--data", &body])
+    }
+
+    /// A new key, once every app that nginx asks has read the file that all have in common.
+    fn new_key(&self) -> String {
+        let make = ["techsapo", "keys", "create", "--name", "me", "--tier", "premium"];
+        let key = self.project.in_container("app-0", &make).lines().next().unwrap().to_owned();
+        // Of five requests one app gets three, the other two.
+        let known = || (0..5).all(|_| self.shown("/api/v1/health", &key, &[]).is_some());
+        wait::until_true("the apps know the key", known);
+        key
     }
 
     /// What a part says to who shows a certificate.
@@ -207,8 +220,7 @@ pub(super) fn runs(engine: &Engine, prepared: &Prepared) {
     assert!(secrets.len() > 10, "{secrets:?}");
     stack.project.assert_confined(&stack.services(), &["nginx"], &secrets);
 
-    let make = ["techsapo", "keys", "create", "--name", "me", "--tier", "premium"];
-    let key = stack.project.in_container("app-0", &make).lines().next().unwrap().to_owned();
+    let key = stack.new_key();
     assert!(stack.generate("nobody's", "A question without a key").is_none(), "strangers are not answered");
     let mut asked = 0;
     let mut ask = |count: usize| {
