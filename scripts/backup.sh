@@ -75,8 +75,7 @@ finish() {
 counted() { printf '%s %s\n' "$1" "$2" >>"$WORK/counts"; }
 
 backup_redis() {
-  find_redis
-  redis_reachable || return
+  find_redis || return
   # What it prints while it goes on would bury what is wrong.
   { redis "${SETTING[TIME_LIMIT]}" --rdb - 2>"$WORK/redis-cli" || { cat "$WORK/redis-cli" >&2; return 1; }; } |
     tapped rdb redis-check-rdb /dev/stdin | sealed "$1" || { tail -n 3 "$WORK/rdb" >&2; return 1; }
@@ -92,7 +91,7 @@ backup_audit() {
   local -a options=(--single-transaction --quick --no-tablespaces --skip-lock-tables --skip-add-locks --skip-extended-insert
     --complete-insert --no-autocommit --hex-blob --tz-utc --default-character-set=utf8mb4)
   # MySQL's own would note the server's replication, which only an administrator may put back.
-  if [[ $("$MYSQLDUMP" --version) != *MariaDB* ]]; then options+=(--set-gtid-purged=OFF); fi
+  if ! is_of_mariadb "$MYSQLDUMP"; then options+=(--set-gtid-purged=OFF); fi
   # shellcheck disable=SC2016 # These are the dump's.
   bounded "$MYSQLDUMP" --defaults-file="$WORK/mysqldump.cnf" "${options[@]}" "$MYSQL_DATABASE" |
     tapped rows env LC_ALL=C awk '
@@ -174,7 +173,7 @@ one() {
   # And without our lock, which is ours alone: what it starts may outlive us if we are killed.
   if ! (exec 9>&- && "backup_${kind//-/_}" "$file" && sync "$file") 2>"$WORK/error"; then
     if grep -qi 'no space left' "$WORK/error"; then echo "the disk of ${SETTING[DIR]} or of ${TMPDIR:-/tmp} is full" >>"$WORK/error"; fi
-    warn "$kind was not backed up: $(sed 's/^.*error:[^ ]* //; /^$/d' "$WORK/error" | tail -n 3 | paste -sd ' ' | cut -c 1-600)"
+    warn "$kind was not backed up: $(reasons "$WORK/error")"
     rm -f "$file"
     FAILED+=("$kind")
     printf 'failed %s\n' "$kind" >>"$PART/manifest"

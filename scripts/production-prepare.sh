@@ -22,6 +22,7 @@ secrets/production/         readable on this host by its owner alone; each conta
   *-password, grafana-secret-key    made if missing; Redis and MySQL have a user for each purpose
   providers/                for keys of vendors: a file each, named in .env (docker/production/production.env.example)
   redis-0, redis-1, redis-users, redis-url, sentinel-0 to -2, sentinel-users, mysql-url, mysql-owner-url    written anew from these each time
+  backup-redis-url, backup-mysql-url    for scripts/backup.sh on this host (docs/backup.md), likewise
 run/production/             (or TECHSAPO_PRODUCTION_DIR)
   prometheus-0/, prometheus-1/, alertmanager/, mysql/    configurations, and the users that MySQL begins with
   tls/SERVICE/              ca.crt, and the certificate and the key of that service alone
@@ -53,7 +54,9 @@ declare -A LEAVES=([app]=app [exporter]=exporter [redis]=redis [prometheus]=prom
 declare -A NAMES=([app]='app-0 app-1 app-2' [exporter]='exporter exporter-0 exporter-1' [node-exporter]=node-exporter
   [redis]='redis-0 redis-1 sentinel-0 sentinel-1 sentinel-2' [prometheus]='prometheus prometheus-0 prometheus-1'
   [alertmanager]='alertmanager alertmanager-0 alertmanager-1 alertmanager-2' [grafana]=grafana [mysql]=mysql
-  [long-term-store]=long-term-store [nginx]='prometheus exporter alertmanager')
+  [long-term-store]=long-term-store [nginx]='prometheus exporter alertmanager'
+  # Shown by the scripts of the backup, on this host: no container has it.
+  [backup]=backup)
 
 # --- secrets --------------------------------------------------------------------------------------------------------
 
@@ -67,6 +70,7 @@ redis_users() {
     "$(digest_of redis-sentinel-password)"
   printf ' +client|setname +client|kill +script|kill\n'
   printf 'user operator on #%s +config|set +ping\n' "$(digest_of redis-operator-password)"
+  redis_backup_user
 }
 
 sentinel_users() {
@@ -95,17 +99,21 @@ sentinel_configuration() {
   printf 'sentinel sentinel-user sentinel\nsentinel sentinel-pass %s\n' "$password"
 }
 
-# Run by MySQL's image when it makes its database. The app changes no row that stands; its tables are changed by their owner.
+# mysql_user NAME SECRET: if he is missing; his rights follow.
+mysql_user() { printf "CREATE USER IF NOT EXISTS '%s'@'%%' IDENTIFIED BY '%s' REQUIRE X509;\n" "$1" "$(value_of "$2")"; }
+
+# Run by MySQL's image when it makes its database, and by who adds a user to one that is there (docs/backup.md). The app changes no row
+# that stands; its tables are changed by their owner. A dump of the audit, which has neither views nor triggers, takes no more than reading.
 mysql_users() {
-  cat <<SQL
-CREATE DATABASE grafana;
-CREATE USER 'techsapo'@'%' IDENTIFIED BY '$(value_of mysql-password)' REQUIRE X509;
-GRANT SELECT, INSERT, UPDATE ON techsapo_audit.* TO 'techsapo'@'%';
-CREATE USER 'techsapo-owner'@'%' IDENTIFIED BY '$(value_of mysql-owner-password)' REQUIRE X509;
-GRANT ALL ON techsapo_audit.* TO 'techsapo-owner'@'%';
-CREATE USER 'grafana'@'%' IDENTIFIED BY '$(value_of mysql-grafana-password)' REQUIRE X509;
-GRANT ALL ON grafana.* TO 'grafana'@'%';
-SQL
+  echo 'CREATE DATABASE IF NOT EXISTS grafana;'
+  mysql_user techsapo mysql-password
+  echo "GRANT SELECT, INSERT, UPDATE ON techsapo_audit.* TO 'techsapo'@'%';"
+  mysql_user techsapo-owner mysql-owner-password
+  echo "GRANT ALL ON techsapo_audit.* TO 'techsapo-owner'@'%';"
+  mysql_user grafana mysql-grafana-password
+  echo "GRANT ALL ON grafana.* TO 'grafana'@'%';"
+  mysql_user backup mysql-backup-password
+  echo "GRANT SELECT ON techsapo_audit.* TO 'backup'@'%';"
 }
 
 # mysql_url USER SECRET
@@ -117,7 +125,7 @@ make_secrets() {
   private_folder "$SECRETS"
   mkdir -p "$SECRETS/providers"
   chmod -R a+rX "$SECRETS/providers"
-  for name in redis redis-replication redis-sentinel redis-operator sentinel mysql mysql-owner mysql-grafana mysql-root; do
+  for name in redis redis-replication redis-sentinel redis-operator redis-backup sentinel mysql mysql-owner mysql-grafana mysql-backup mysql-root; do
     secret "$name-password"
     [[ $(value_of "$name-password") =~ ^[A-Za-z0-9._~-]+$ ]] ||
       die "$SECRETS/$name-password stands in configurations: letters, digits, dot, hyphen, underscore and tilde alone."
@@ -133,6 +141,8 @@ make_secrets() {
     "$(value_of redis-password)" "$(value_of sentinel-password)" | put "$SECRETS/redis-url"
   mysql_url techsapo mysql-password | put "$SECRETS/mysql-url"
   mysql_url techsapo-owner mysql-owner-password | put "$SECRETS/mysql-owner-url"
+  printf 'rediss://backup:%s@redis-0,redis-1' "$(value_of redis-backup-password)" | put "$SECRETS/backup-redis-url"
+  mysql_url backup mysql-backup-password | put "$SECRETS/backup-mysql-url"
 }
 
 # --- configurations -------------------------------------------------------------------------------------------------

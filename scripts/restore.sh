@@ -74,9 +74,8 @@ refuse() {
 
 target_redis() {
   local role keys
-  find_redis
-  redis_reachable || return
-  role=$(redis 10 INFO replication | tr -d '\r' | sed -n 's/^role://p')
+  find_redis || return
+  role=$(redis_role)
   [[ $role == master ]] || { printf '%s is a replica (%s): name its master\n' "$REDIS_PLACE" "$role" >&2; return 1; }
   keys=$(redis 60 --scan --pattern "$APP_KEYS" | wc -l)
   echo "into $REDIS_PLACE, which has $keys keys of the app"
@@ -132,7 +131,7 @@ target_long_term() {
 # A scratch server reads the file, and gives its keys away in Redis' own form; a key that is there already stays.
 restore_redis() {
   local keys sent batch told database=0
-  find_redis
+  find_redis || return
   if [[ $URL_PATH =~ ^[0-9]+$ ]]; then database=$URL_PATH; fi
   unsealed "$1" >"$2/dump.rdb" && scratch_redis "$2" || return
   local -a scratch=(redis-cli -s "$2/redis.sock" -n "$database")
@@ -283,7 +282,7 @@ plan() {
     fi
     FROM[$kind]=$stamp
     if ! (whole "$stamp" "$kind" && "target_${kind//-/_}") >"$WORK/target" 2>"$WORK/error"; then
-      warn "$kind: $(sed 's/^.*error:[^ ]* //; /^$/d' "$WORK/error" | tail -n 3 | paste -sd ' ' | cut -c 1-600)"
+      warn "$kind: $(reasons "$WORK/error")"
       FAILED+=("$kind")
       unset "FROM[$kind]"
       continue
@@ -308,7 +307,7 @@ restore() {
     ) 3>&1 >"$WORK/said" 2>"$WORK/error"; then
       note "$(printf '%-10s %srestored%s: %s (%d s)' "$kind" "$GREEN" "$PLAIN" "$(<"$WORK/said")" $((SECONDS - began)))"
     else
-      warn "$kind was NOT restored: $(sed 's/^.*error:[^ ]* //; /^$/d' "$WORK/error" | tail -n 3 | paste -sd ' ' | cut -c 1-600)"
+      warn "$kind was NOT restored: $(reasons "$WORK/error")"
       FAILED+=("$kind")
     fi
     rm -rf "$folder"

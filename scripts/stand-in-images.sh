@@ -12,7 +12,7 @@ FOLDER=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/stand-ins
 SUITE=bookworm
 # Where each archive's packages come from: a whole system, and programs with their libraries alone, which is quicker.
 SLIM=(ca-certificates gcc libc6-dev make)
-PROGRAMS=(busybox-static redis-server mariadb-server prometheus-alertmanager prometheus-node-exporter victoria-metrics)
+PROGRAMS=(busybox-static redis-server mariadb-server nginx prometheus-alertmanager prometheus-node-exporter victoria-metrics)
 
 # joined NAME…: with commas between them.
 joined() {
@@ -20,13 +20,14 @@ joined() {
   echo "$*"
 }
 
-# archive NAME VARIANT PACKAGE…: NAME.tar with these packages.
+# archive NAME VARIANT PACKAGE…: NAME.tar with these packages, unless it has them already.
 archive() {
   local name=$1 variant=$2
   shift 2
-  [[ -s $FOLDER/$name.tar ]] && return
+  [[ -s $FOLDER/$name.tar && $(cat "$FOLDER/$name.packages" 2>/dev/null) == "$*" ]] && return
   mmdebstrap --quiet --variant="$variant" --include="$(joined "$@")" "$SUITE" "$FOLDER/$name.new.tar" "$(debian_mirror)" >&2
   mv -f "$FOLDER/$name.new.tar" "$FOLDER/$name.tar"
+  echo "$*" >"$FOLDER/$name.packages"
 }
 
 # The compiler and its standard library, without documentation; and what this machine trusts.
@@ -57,7 +58,7 @@ main() {
   archive programs extract "${PROGRAMS[@]}"
   rust
   prometheus=$("$ROOT/scripts/later-prometheus.sh")
-  cp -f "$prometheus/prometheus" "$FOLDER/prometheus"
+  cp -f "$prometheus/prometheus" "$prometheus/promtool" "$FOLDER/"
   wait $!
   cp -f "$ROOT"/tests/stand-ins/* "$FOLDER/"
   echo "$FOLDER"

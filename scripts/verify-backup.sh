@@ -138,7 +138,7 @@ one() {
     exec 9>&-
     whole "$stamp" "$kind" && "verify_${kind//-/_}" "$stamp" "${SETTING[DIR]}/$(file_of "$kind" "$stamp")" "$folder"
   ) >"$WORK/said" 2>"$WORK/error"; then
-    broken "$kind" "$stamp: $(sed 's/^.*error:[^ ]* //; /^$/d' "$WORK/error" | tail -n 3 | paste -sd ' ' | cut -c 1-600)"
+    broken "$kind" "$stamp: $(reasons "$WORK/error")"
   else
     sound "$kind"
     detail "$(printf '%-10s restored from %s: %s (%d s)' "$kind" "$stamp" "$(counts_of "$stamp" "$kind" | paste -sd ',' | sed 's/,/, /g')" $((SECONDS - began)))"

@@ -22,15 +22,15 @@ SETTINGS=(
   'KEEP_HOURS|48|keep every backup for so many hours'
   'KEEP_DAYS|14|and the last of each of so many days'
   'KEEP_WEEKS|8|and the last of each of so many weeks'
-  'REDIS_URL|redis://127.0.0.1:6379|Redis, or rediss://'
-  'MYSQL_URL|mysql://127.0.0.1:3306/techsapo_audit|the database of the audit'
+  'REDIS_URL|redis://127.0.0.1:6379|Redis, or rediss://. Of several hosts (one,two:6379) the primary'
+  'MYSQL_URL|mysql://127.0.0.1:3306/techsapo_audit|the database of the audit; with ?require_ssl=true by TLS'
   "CONFIG_PATHS|@config|configuration and secrets: files and folders, with : between them"
   'PROMETHEUS_URL|http://127.0.0.1:9090|Prometheus, with --web.enable-admin-api'
   'PROMETHEUS_DATA|/var/lib/prometheus/metrics2|its folder of data (--storage.tsdb.path)'
   'LONG_TERM_URL|http://127.0.0.1:8428|VictoriaMetrics'
   'TLS_CA||authority of the servers (default: ca.crt of TECHSAPO_TLS_DIR, if it is there)'
-  'TLS_CERT||certificate to show to servers that want one'
-  'TLS_KEY||and its key'
+  'TLS_CERT||certificate to show to servers that want one (default: backup.crt there, if it can be read)'
+  'TLS_KEY||and its key (default: backup.key there)'
   'REPOSITORY||restic repository for the copies off the host (sftp:, s3:, rest:, a folder …)'
   'REPOSITORY_PASSWORD_FILE|/etc/techsapo/restic-password|its password'
   'TIME_LIMIT|3600|seconds after which one step is given up'
@@ -72,8 +72,11 @@ read_settings() {
   if [[ ${SETTING[CONFIG_PATHS]} == @config ]]; then
     SETTING[CONFIG_PATHS]=/etc/techsapo:$ROOT/config:$ROOT/secrets:$ROOT/data:$ROOT/.env:$ROOT/prometheus:$ROOT/alertmanager:${TECHSAPO_TLS_DIR:-/etc/ssl/techsapo}
   fi
-  if [[ -z ${SETTING[TLS_CA]} && -r ${TECHSAPO_TLS_DIR:-/etc/ssl/techsapo}/ca.crt ]]; then
-    SETTING[TLS_CA]=${TECHSAPO_TLS_DIR:-/etc/ssl/techsapo}/ca.crt
+  local tls=${TECHSAPO_TLS_DIR:-/etc/ssl/techsapo}
+  if [[ -z ${SETTING[TLS_CA]} && -r $tls/ca.crt ]]; then SETTING[TLS_CA]=$tls/ca.crt; fi
+  if [[ -z ${SETTING[TLS_CERT]}${SETTING[TLS_KEY]} && -r $tls/backup.crt && -r $tls/backup.key ]]; then
+    SETTING[TLS_CERT]=$tls/backup.crt
+    SETTING[TLS_KEY]=$tls/backup.key
   fi
   for name in KEEP_HOURS KEEP_DAYS KEEP_WEEKS TIME_LIMIT; do
     [[ ${SETTING[$name]} =~ ^[0-9]{1,6}$ ]] || die "TECHSAPO_BACKUP_$name must be a whole number; it is '${SETTING[$name]}'."
@@ -196,6 +199,9 @@ require_key() {
   have age || die "age, which opens the backups, is missing; install it: apt-get install age"
   [[ -r ${SETTING[KEY]} ]] || die "${SETTING[KEY]} cannot be read (as $(id -un)): without the key no backup can be opened."
 }
+
+# reasons FILE: what a step said last before it failed, in one line, without the word that `die` begins with.
+reasons() { sed -E 's/^(\x1b\[[0-9;]*m)*error:[^ ]* //; /^$/d' "$1" | tail -n 3 | paste -sd ' ' | cut -c 1-600; }
 
 # --- sets ---------------------------------------------------------------------------------------------------------
 

@@ -25,14 +25,19 @@ parse_url() {
 
 # What redis-cli shows any server: ours is told by the URL, and the scratch servers have none.
 unset REDISCLI_AUTH
-REDIS=() # redis-cli and where to
+REDIS=() # redis-cli, and how it is to ask
 REDIS_PASSWORD=''
+REDIS_HOST=''
 REDIS_PLACE=''
 
+# find_redis: the server that the URL names; of several, with commas between them, the primary, for it alone has all and takes what is
+# written. Says on stderr why there is none.
 find_redis() {
+  local -a hosts
+  local answer said=''
   have redis-cli || die "redis-cli is missing; install it: apt-get install redis-tools"
   parse_url "${SETTING[REDIS_URL]}" 'redis|rediss'
-  REDIS=(redis-cli -h "$URL_HOST" -p "${URL_PORT:-6379}")
+  REDIS=(redis-cli -p "${URL_PORT:-6379}")
   if [[ -n $URL_USER ]]; then REDIS+=(--user "$URL_USER"); fi
   if [[ $URL_PATH =~ ^[0-9]+$ ]]; then REDIS+=(-n "$URL_PATH"); fi
   if [[ $URL_SCHEME == rediss ]]; then
@@ -41,7 +46,16 @@ find_redis() {
     if [[ -n ${SETTING[TLS_CERT]} ]]; then REDIS+=(--cert "${SETTING[TLS_CERT]}" --key "${SETTING[TLS_KEY]}"); fi
   fi
   REDIS_PASSWORD=$URL_PASSWORD
-  REDIS_PLACE="Redis at $URL_HOST:${URL_PORT:-6379}"
+  IFS=, read -r -a hosts <<<"$URL_HOST"
+  for REDIS_HOST in "${hosts[@]}"; do
+    REDIS_PLACE="Redis at $REDIS_HOST:${URL_PORT:-6379}"
+    answer=$(redis 10 PING 2>&1) || true
+    if [[ $answer != PONG ]]; then said+="${said:+; }$REDIS_PLACE cannot be asked: ${answer:-no answer within 10 s}"
+    elif ((${#hosts[@]} > 1)) && [[ $(redis_role) != master ]]; then said+="${said:+; }$REDIS_PLACE is a replica"
+    else return 0; fi
+  done
+  printf '%s\n' "$said" >&2
+  return 1
 }
 
 # redis SECONDS WORD…: redis-cli, for so long at most. The password goes by the environment, which is nobody else's to read.
@@ -49,16 +63,11 @@ redis() {
   local limit=$1
   shift
   if [[ -n $REDIS_PASSWORD ]]; then local -x REDISCLI_AUTH=$REDIS_PASSWORD; fi
-  timeout --kill-after=5 "$limit" "${REDIS[@]}" --no-auth-warning "$@"
+  timeout --kill-after=5 "$limit" "${REDIS[@]}" -h "$REDIS_HOST" --no-auth-warning "$@"
 }
 
-# Does it answer, and let us in? Says on stderr why not.
-redis_reachable() {
-  local answer
-  answer=$(redis 10 PING 2>&1) && [[ $answer == PONG ]] && return
-  printf '%s cannot be asked: %s\n' "$REDIS_PLACE" "${answer:-no answer within 10 s}" >&2
-  return 1
-}
+# master or slave
+redis_role() { redis 10 INFO replication | tr -d '\r' | sed -n 's/^role://p'; }
 
 # --- MySQL --------------------------------------------------------------------------------------------------------
 
@@ -91,21 +100,25 @@ find_mysql() {
   MYSQL=$(program mariadb mysql)
   # shellcheck disable=SC2034 # for backup.sh
   MYSQLDUMP=$(program mysqldump mariadb-dump)
-  {
-    printf '[client]\nprotocol=tcp\nconnect-timeout=10\nhost=%s\nport=%s\n' "$(quoted "$URL_HOST")" "${URL_PORT:-3306}"
-    if [[ -n $URL_USER ]]; then printf 'user=%s\n' "$(quoted "$URL_USER")"; fi
-    if [[ -n $URL_PASSWORD ]]; then printf 'password=%s\n' "$(quoted "$URL_PASSWORD")"; fi
-    if [[ $URL_QUERY == *require_ssl=true* ]]; then
-      # MariaDB's client and MySQL's own have different names for it.
-      printf 'loose-ssl\nloose-ssl-verify-server-cert\nloose-ssl-mode=VERIFY_IDENTITY\n'
-      if [[ -n ${SETTING[TLS_CA]} ]]; then printf 'ssl-ca=%s\n' "$(quoted "${SETTING[TLS_CA]}")"; fi
-      if [[ -n ${SETTING[TLS_CERT]} ]]; then
-        printf 'ssl-cert=%s\nssl-key=%s\n' "$(quoted "${SETTING[TLS_CERT]}")" "$(quoted "${SETTING[TLS_KEY]}")"
-      fi
-    fi
-  } >"$WORK/mysql.cnf"
-  # Of mysqldump alone: the other does not know it.
-  sed '/^connect-timeout/d' "$WORK/mysql.cnf" >"$WORK/mysqldump.cnf"
+  # mysqldump knows no limit of this kind.
+  { mysql_options "$MYSQL"; echo connect-timeout=10; } >"$WORK/mysql.cnf"
+  mysql_options "$MYSQLDUMP" >"$WORK/mysqldump.cnf"
+}
+
+# is_of_mariadb PROGRAM: and not MySQL's own, which has other options.
+is_of_mariadb() { [[ $("$1" --version) == *MariaDB* ]]; }
+
+# mysql_options PROGRAM: what the URL says, as a file of options. With TLS the server's name is verified.
+mysql_options() {
+  printf '[client]\nprotocol=tcp\nhost=%s\nport=%s\n' "$(quoted "$URL_HOST")" "${URL_PORT:-3306}"
+  if [[ -n $URL_USER ]]; then printf 'user=%s\n' "$(quoted "$URL_USER")"; fi
+  if [[ -n $URL_PASSWORD ]]; then printf 'password=%s\n' "$(quoted "$URL_PASSWORD")"; fi
+  [[ $URL_QUERY == *require_ssl=true* ]] || return 0
+  if is_of_mariadb "$1"; then printf 'ssl\nssl-verify-server-cert\n'; else printf 'ssl-mode=VERIFY_IDENTITY\n'; fi
+  if [[ -n ${SETTING[TLS_CA]} ]]; then printf 'ssl-ca=%s\n' "$(quoted "${SETTING[TLS_CA]}")"; fi
+  if [[ -n ${SETTING[TLS_CERT]} ]]; then
+    printf 'ssl-cert=%s\nssl-key=%s\n' "$(quoted "${SETTING[TLS_CERT]}")" "$(quoted "${SETTING[TLS_KEY]}")"
+  fi
 }
 
 # mysql_query STATEMENT [DATABASE]: columns separated by tabs.

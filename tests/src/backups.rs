@@ -14,27 +14,50 @@ use crate::{MariaDb, RedisServer, repository};
 #[derive(Debug)]
 pub struct Backups {
     settings: BTreeMap<String, String>,
+    /// What stands before the scripts on a command line.
+    way: Vec<String>,
     folder: TempDir,
 }
 
 impl Backups {
     /// Of this Redis.
+    pub fn of(redis: &RedisServer) -> Self {
+        let mut backups = Self::new();
+        backups.set("KINDS", "redis");
+        backups.set("REDIS_URL", &redis.url());
+        backups
+    }
+
+    /// Of servers that are told later.
     ///
     /// # Panics
     /// When no key can be made.
-    pub fn of(redis: &RedisServer) -> Self {
-        let mut backups = Self { settings: BTreeMap::new(), folder: TempDir::new().unwrap() };
+    #[expect(clippy::new_without_default, reason = "it makes folders and a key")]
+    pub fn new() -> Self {
+        let mut backups =
+            Self { settings: BTreeMap::new(), way: Vec::new(), folder: TempDir::new().unwrap() };
         let path = |name: &str| backups.folder.path().join(name).display().to_string();
         let (dir, key, temporary, textfile) = (path("backup"), path("key"), path("tmp"), path("textfile"));
         std::fs::create_dir(&temporary).unwrap();
         backups.new_key(&key);
         backups.set("DIR", &dir);
         backups.set("KEY", &key);
-        backups.set("KINDS", "redis");
-        backups.set("REDIS_URL", &redis.url());
+        backups.certificates(&backups.folder.path().join("no-certificates"));
         backups.settings.insert("TMPDIR".to_owned(), temporary);
         backups.settings.insert("TECHSAPO_TEXTFILE_DIR".to_owned(), textfile);
         backups
+    }
+
+    /// Calls the scripts by a command that runs them elsewhere, such as `nsenter` with its options.
+    #[must_use]
+    pub fn by(mut self, way: Vec<String>) -> Self {
+        self.way = way;
+        self
+    }
+
+    /// Takes authority and certificate from this folder.
+    pub fn certificates(&mut self, folder: &Path) {
+        self.settings.insert("TECHSAPO_TLS_DIR".to_owned(), folder.display().to_string());
     }
 
     /// And of the audit in this database.
@@ -68,6 +91,11 @@ impl Backups {
         self.settings.insert(format!("TECHSAPO_BACKUP_{name}"), value.to_owned());
     }
 
+    /// Takes a setting back.
+    pub fn unset(&mut self, name: &str) {
+        self.settings.remove(&format!("TECHSAPO_BACKUP_{name}"));
+    }
+
     /// Makes a key of age in a new file.
     ///
     /// # Panics
@@ -92,7 +120,10 @@ impl Backups {
 
     /// A call of `scripts/NAME`.
     pub fn script(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(repository::root().join("scripts").join(name));
+        let words = self.way.iter().map(PathBuf::from);
+        let mut words = words.chain([repository::root().join("scripts").join(name)]);
+        let mut command = Command::new(words.next().expect("at least the script"));
+        command.args(words);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("TECHSAPO_") {
                 command.env_remove(variable);
@@ -100,7 +131,6 @@ impl Backups {
         }
         command.args(arguments).stdin(Stdio::null()).envs(&self.settings);
         command.env("TECHSAPO_BACKUP_SETTINGS", self.folder.path().join("no-settings"));
-        command.env("TECHSAPO_TLS_DIR", self.folder.path().join("no-certificates"));
         command
     }
 

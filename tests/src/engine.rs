@@ -156,6 +156,29 @@ impl Engine {
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
+    /// Kills the first process of a container, as a crash does: Docker does what the container's restart policy says.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_9(&self, container: &str) {
+        let pid = succeed(&mut self.docker(&["inspect", "--format", "{{.State.Pid}}", container]));
+        let mut kill = Command::new("nsenter");
+        succeed(kill.args(["--target", &self.inside, "--pid", "--", "kill", "-9", pid.trim()]));
+    }
+
+    /// A command to put before another, so that it runs in the network of the containers' host, with this file as its /etc/hosts.
+    pub fn on_the_host(&self, hosts: &Path) -> Vec<String> {
+        let begin = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let nsenter = ["nsenter", "--target", &self.inside, "--net", "--"];
+        let unshare = ["unshare", "--mount", "sh", "-c", begin, &hosts.display().to_string()];
+        nsenter.iter().chain(&unshare).map(|&word| word.to_owned()).collect()
+    }
+
+    /// Where it keeps what elsewhere is in /var/lib/docker.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     fn config(&self, compose: Compose) -> PathBuf {
         self.folder.path().join(if compose == Compose::One { "compose-1" } else { "compose-2" })
     }

@@ -63,10 +63,16 @@ impl Namespace {
         self.folder.path()
     }
 
+    /// A command to put before another, so that it runs in it.
+    pub fn way_in(&self) -> Vec<String> {
+        ["nsenter", "--target", &self.inside, "--mount", "--net", "--pid", "--"].map(str::to_owned).into()
+    }
+
     /// A program in it, to be told what to do.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.inside, "--mount", "--net", "--pid", "--"]).arg(program);
+        let way = self.way_in();
+        let mut command = Command::new(&way[0]);
+        command.args(&way[1..]).arg(program);
         let settings = std::env::vars_os().map(|(name, _)| name);
         for variable in settings.filter(|name| name.to_string_lossy().starts_with("TECHSAPO_")) {
             command.env_remove(variable);

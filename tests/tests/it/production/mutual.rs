@@ -9,14 +9,14 @@ use techsapo_tests::{Namespace, Process, binaries, wait};
 use super::compose::Prepared;
 
 /// As in the compose file.
-const DATA: [(&str, &str); 5] = [
+pub(super) const DATA: [(&str, &str); 5] = [
     ("10.213.42.10", "redis-0"),
     ("10.213.42.11", "redis-1"),
     ("10.213.42.12", "sentinel-0"),
     ("10.213.42.13", "sentinel-1"),
     ("10.213.42.14", "sentinel-2"),
 ];
-const MONITORING: [(&str, &str); 12] = [
+pub(super) const MONITORING: [(&str, &str); 12] = [
     ("10.213.43.10", "gate long-term-store grafana exporter prometheus alertmanager"),
     ("10.213.43.11", "node-exporter"),
     ("10.213.44.20", "victoria-metrics"),
@@ -35,20 +35,20 @@ const MONITORING: [(&str, &str); 12] = [
 const SERVICE: [(&str, &str); 2] = [("10.213.42.20", "mysql"), ("10.213.41.20", "app-0")];
 const EXPORTERS: [&str; 2] = ["10.213.43.40:10040", "10.213.43.41:10040"];
 
-fn certified(hosts: &[(&str, &str)]) -> Prepared {
+pub(super) fn certified(hosts: &[(&str, &str)]) -> Prepared {
     let names: Vec<_> = hosts.iter().flat_map(|(_, names)| names.split(' ')).chain(["localhost"]).collect();
     Prepared::certified(&names)
 }
 
 /// Redis servers and sentinels, each on the configuration that it keeps.
-struct Data {
-    prepared: Prepared,
-    place: Namespace,
+pub(super) struct Data {
+    pub(super) prepared: Prepared,
+    pub(super) place: Namespace,
 }
 
 impl Data {
     /// Starts one, as its container does: what it was told first is kept, with what it learned.
-    fn start(&self, name: &str, address: &str) -> Process {
+    pub(super) fn start(&self, name: &str, address: &str) -> Process {
         let own = self.place.folder().join(name);
         let kept = own.join("kept.conf");
         if !kept.exists() {
@@ -66,7 +66,7 @@ impl Data {
     }
 
     /// What a server answers a user.
-    fn ask(&self, server: &str, user: &str, words: &[&str]) -> String {
+    pub(super) fn ask(&self, server: &str, user: &str, words: &[&str]) -> String {
         let port = if server.starts_with("sentinel") { "26379" } else { "6379" };
         let secret = match (user, port) {
             ("techsapo", "26379") => "sentinel-password".to_owned(),
@@ -158,7 +158,7 @@ fn redis_with_certificates_and_users_fails_over_and_remembers_who_is_primary() {
 }
 
 /// The gate, on the file that is delivered.
-fn start_gate(place: &Namespace, prepared: &Prepared) -> Process {
+pub(super) fn start_gate(place: &Namespace, prepared: &Prepared) -> Process {
     let own = |name: &str| place.folder().join(name).display().to_string();
     let gate = prepared.read("docker/production/gate.conf").replace("/tmp/nginx", &own("nginx"));
     // All are on one host here, and have their ports on addresses of their own.
@@ -286,14 +286,14 @@ fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_t
 }
 
 /// What the compose file tells a program about its certificate.
-fn with_certificate(command: &mut Command, prefix: &str, name: &str) {
+pub(super) fn with_certificate(command: &mut Command, prefix: &str, name: &str) {
     command.env(format!("{prefix}_TLS_CA_FILE"), "/etc/ssl/techsapo/ca.crt");
     command.env(format!("{prefix}_TLS_CERT_FILE"), format!("/etc/ssl/techsapo/{name}.crt"));
     command.env(format!("{prefix}_TLS_KEY_FILE"), format!("/etc/ssl/techsapo/{name}.key"));
 }
 
 /// MariaDB in MySQL's place, with the users that it begins with.
-fn start_database(place: &Namespace, prepared: &Prepared) -> Process {
+pub(super) fn start_database(place: &Namespace, prepared: &Prepared) -> Process {
     let own = |name: &str| place.folder().join(name).display().to_string();
     let mut install = Command::new("mariadb-install-db");
     install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
@@ -321,7 +321,7 @@ fn start_database(place: &Namespace, prepared: &Prepared) -> Process {
 }
 
 /// What root's statements select, or what is wrong with them.
-fn sql(place: &Namespace, statements: &str) -> String {
+pub(super) fn sql(place: &Namespace, statements: &str) -> String {
     let socket = format!("--socket={}", place.folder().join("socket").display());
     let execute = format!("--execute={statements}");
     place.ask(
