@@ -3,6 +3,8 @@
 
 mod compose;
 mod drills;
+mod long_term;
 mod mutual;
 mod nginx;
+mod renewed;
 mod stack;
