@@ -27,16 +27,7 @@ fn run_time(schedstat: &Path) -> u64 {
 
 /// Largest resident set that a process ever had, in bytes.
 pub(crate) fn peak_resident_bytes(pid: u32) -> u64 {
-    memory(pid, "VmHWM:")
-}
-
-/// Its resident set now, in bytes.
-pub(crate) fn resident_bytes(pid: u32) -> u64 {
-    memory(pid, "VmRSS:")
-}
-
-fn memory(pid: u32, figure: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(figure)).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
