@@ -22,6 +22,7 @@ Measures what measuring costs, as CPU time wherever it can be. Prints a line per
                                        the log
   ./scripts/bench.sh pipeline          events counted per second of the exporter's CPU time
   ./scripts/bench.sh scrape            a page of 10 000 series, under load and at rest
+  ./scripts/bench.sh series            memory, a scrape and a second with facts in it, with 1 000, 10 000 and 100 000 series
   ./scripts/bench.sh idle              the exporter at 1 000 events a second (takes a minute)
   ./scripts/bench.sh recover           a start with a backlog of a million events
   ./scripts/bench.sh telemetry         what telemetry adds to a request's CPU time in the app: one with it beside one

@@ -26,8 +26,8 @@ secrets/production/         readable on this host by its owner alone; each conta
 run/production/             (or TECHSAPO_PRODUCTION_DIR)
   prometheus-0/, prometheus-1/, alertmanager/, mysql/    configurations, and the users that MySQL begins with
   tls/SERVICE/              ca.crt, and the certificate and the key of that service alone
-/etc/ssl/techsapo/          (or TECHSAPO_TLS_DIR) where certificates come from. Those that are missing are issued, if the authority's
-                            key is there
+/etc/ssl/techsapo/          (or TECHSAPO_TLS_DIR) where certificates come from. Those that are missing or lack a name are issued, if
+                            the authority's key is there
 /etc/ssl/certs/techsapo.crt, /etc/ssl/private/techsapo.key    what nginx shows the world (TECHSAPO_PUBLIC_CERTIFICATE, TECHSAPO_PUBLIC_KEY)
 
 Needs root, for keys are root's. After a renewal --certificates is to be called; in /etc/ssl/techsapo/renewal.conf, for each service:
@@ -49,12 +49,12 @@ HEALTHY_SECONDS=120
 
 # Whose certificates each folder of run/production/tls holds.
 declare -A LEAVES=([app]=app [exporter]=exporter [redis]=redis [prometheus]=prometheus [alertmanager]=alertmanager
-  [node-exporter]=node-exporter [grafana]=grafana [mysql]=mysql [gate]='nginx long-term-store grafana')
+  [node-exporter]=node-exporter [grafana]=grafana [mysql]=mysql [nginx]=nginx [gate]='gate long-term-store grafana')
 # By which names each is asked.
-declare -A NAMES=([app]='app-0 app-1 app-2' [exporter]='exporter exporter-0 exporter-1' [node-exporter]=node-exporter
+declare -A NAMES=([app]='app app-0 app-1 app-2' [exporter]='exporter exporter-0 exporter-1' [node-exporter]=node-exporter
   [redis]='redis-0 redis-1 sentinel-0 sentinel-1 sentinel-2' [prometheus]='prometheus prometheus-0 prometheus-1'
   [alertmanager]='alertmanager alertmanager-0 alertmanager-1 alertmanager-2' [grafana]=grafana [mysql]=mysql
-  [long-term-store]=long-term-store [nginx]='prometheus exporter alertmanager'
+  [long-term-store]=long-term-store [nginx]=nginx [gate]='gate prometheus exporter alertmanager'
   # Shown by the scripts of the backup, on this host: no container has it.
   [backup]=backup)
 
@@ -161,15 +161,25 @@ write_configuration() {
 
 # --- certificates ---------------------------------------------------------------------------------------------------
 
-# Issues what is missing.
+# lacks_a_name FILE NAME…: whether the certificate is not for all of these.
+lacks_a_name() {
+  local name
+  for name in "${@:2}"; do
+    if openssl x509 -in "$1" -noout -checkhost "$name" 2>/dev/null | grep -q 'does NOT match'; then return; fi
+  done
+  return 1
+}
+
+# Issues what is missing, and what lacks a name that it is asked by.
 issue_certificates() {
   local name
   local -a names=()
   [[ -r $TLS_DIR/ca.crt ]] || die "there is no authority in $TLS_DIR (as $(id -un)). Make one: ./scripts/certificates.sh init"
   for name in "${!NAMES[@]}"; do
-    [[ -s $TLS_DIR/$name.crt ]] && continue
-    [[ -r $TLS_DIR/ca.key ]] || die "$TLS_DIR/$name.crt is missing, and so is the authority's key. Names: ${NAMES[$name]} localhost 127.0.0.1"
     read -r -a names <<<"${NAMES[$name]}"
+    if [[ -s $TLS_DIR/$name.crt ]] && ! lacks_a_name "$TLS_DIR/$name.crt" "${names[@]}"; then continue; fi
+    [[ -r $TLS_DIR/ca.key ]] ||
+      die "$TLS_DIR/$name.crt is missing or lacks a name, and the authority's key is missing. Names: ${NAMES[$name]} localhost 127.0.0.1"
     "$ROOT/scripts/certificates.sh" issue "$name" "${names[@]}" localhost 127.0.0.1
   done
   [[ -r $PUBLIC_CERTIFICATE && -r $PUBLIC_KEY ]] ||
@@ -228,7 +238,7 @@ in_container() {
   docker exec "$id" sh -c "$2" >/dev/null || die "$1 did not take its new certificate in; it goes on with the old one."
 }
 
-# Prometheus, Alertmanager, Node Exporter, the exporters and the apps look by themselves.
+# Prometheus, Node Exporter, the exporters and the apps look by themselves.
 tell() {
   local service id files=/etc/ssl/techsapo/redis
   docker version >/dev/null 2>&1 || die "docker does not answer; the certificates are in place, and nobody was told."
@@ -242,8 +252,9 @@ tell() {
       config set tls-cert-file $files.crt tls-key-file $files.key tls-ca-cert-file /etc/ssl/techsapo/ca.crt | grep -q OK"
   done
   in_container mysql "MYSQL_PWD=\$(cat /run/secrets/mysql-root-password) mysql --user=root --execute='ALTER INSTANCE RELOAD TLS'"
-  # These cannot be told; one after the other nobody misses them.
-  for service in sentinel-0 sentinel-1 sentinel-2 grafana-0 grafana-1; do restart "$service"; done
+  # These cannot be told; one after the other nobody misses them. A sentinel takes no setting of TLS while it runs; the Alertmanagers look
+  # by themselves for all but the authorities that they know one another by, and Grafana for all but its certificate for MySQL.
+  for service in sentinel-0 sentinel-1 sentinel-2 alertmanager-0 alertmanager-1 alertmanager-2 grafana-0 grafana-1; do restart "$service"; done
 }
 
 main() {

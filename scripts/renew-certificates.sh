@@ -26,8 +26,8 @@ ends with 1. Its key stays, unless it is older than a year or others may read it
                                files to write the certificate (with its chain) and its key to
   authorities NAME FILE        whose certificates that may be (PEM), instead of all that this system trusts
 
-Without such a line nginx, techsapo and long-term-store (its proxy) reload nginx, redis is told by redis-cli and mysql by mysql, if they run
-on this host; all others read their files anew by themselves. A reload that fails is tried again the next time. The public certificate is
+Without such a line nginx, techsapo, gate and long-term-store (its proxy) reload nginx, redis is told by redis-cli (and redis-sentinel.service
+started again) and mysql by mysql, if they run on this host; all others read their files anew by themselves. A reload that fails is tried again the next time. The public certificate is
 techsapo: /etc/ssl/certs/techsapo.crt, /etc/ssl/private/techsapo.key. Where there is no ca.key certificates are brought from elsewhere
 (./scripts/certificates.sh install), and this script reloads and reports alone.
 
@@ -40,6 +40,7 @@ RELOAD_SECONDS=60
 ISSUE_SECONDS=600
 NGINX_PID=/run/nginx.pid
 REDIS_PORT=6379
+SENTINEL_UNIT=redis-sentinel.service
 MYSQL_SOCKET=${MYSQL_UNIX_PORT:-/run/mysqld/mysqld.sock}
 
 DRY_RUN=no
@@ -152,7 +153,18 @@ reload_nginx() {
   timeout "$RELOAD_SECONDS" nginx -t -q && timeout "$RELOAD_SECONDS" nginx -s reload
 }
 
-reload_redis() {
+# A sentinel takes no setting of TLS while it runs, hence it is started again. The others watch meanwhile: this is run at another minute on
+# each host (install-renewal-cron.sh).
+restart_sentinel() {
+  if have systemctl && systemctl --quiet is-active "$SENTINEL_UNIT"; then
+    timeout "$RELOAD_SECONDS" systemctl restart "$SENTINEL_UNIT"
+  fi
+}
+
+# The server first, so that a sentinel that begins anew finds who shows what it trusts.
+reload_redis() { reload_redis_server && restart_sentinel; }
+
+reload_redis_server() {
   local -a client=(timeout "$RELOAD_SECONDS" redis-cli -e -p "$REDIS_PORT" --tls --cacert "$TLS_DIR/ca.crt")
   port_open "$REDIS_PORT" || return 0
   "${client[@]}" --cert "$TLS_DIR/redis.crt" --key "$TLS_DIR/redis.key" CONFIG SET tls-cert-file "$TLS_DIR/redis.crt" \
@@ -179,7 +191,7 @@ reload() {
   command=$(setting reload "$1")
   if [[ -z $command ]]; then
     case $1 in
-      nginx | long-term-store | "$PUBLIC") command=reload_nginx ;;
+      nginx | gate | long-term-store | "$PUBLIC") command=reload_nginx ;;
       redis | mysql) command=reload_$1 ;;
       *) command=none ;;
     esac

@@ -51,13 +51,13 @@ fn now() -> Vec<Panel> {
 fn spending() -> Vec<Panel> {
     vec![
         areas("Cost per hour by provider", "What each provider costs in an hour at the pace of the moment.", "プロバイダー別の1時間あたり費用（現在のペース）。")
-            .wide(16).unit(Unit::Usd).zero_based().colours(PROVIDERS)
+            .wide(16).unit(Unit::Usd).decimals(2).zero_based().colours(PROVIDERS)
             .line(format!("3600 * sum by (provider) (rate(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RATE}]))"), "{{provider}}"),
         bars("Cost by provider", "What each provider cost in the time shown.", "表示期間のプロバイダー別費用。")
             .unit(Unit::Usd).decimals(2).zero_based().colours(PROVIDERS)
             .now(format!("sort_desc(sum by (provider) (increase(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RANGE}])))"), "{{provider}}"),
         areas("Cost per hour by task type", "What basic, premium and critical analyses cost in an hour.", "タスク種別ごとの1時間あたり費用。")
-            .wide(8).unit(Unit::Usd).zero_based().colours(TASKS)
+            .wide(8).unit(Unit::Usd).decimals(2).zero_based().colours(TASKS)
             .line(format!("3600 * sum by (task_type) (rate(techsapo_wallbounce_cost_usd{{provider=~\"$provider\"}}[{RATE}]))"), "{{task_type}}"),
         areas("Tokens per minute", "Billable tokens that providers read (input) and wrote (output).", "プロバイダーが課金対象として報告した毎分の入力・出力トークン数。")
             .wide(8).unit(Unit::PerMinute).zero_based()
@@ -108,7 +108,7 @@ fn quality() -> Vec<Panel> {
         .zero_based().decimals(1).colours(PROVIDERS).idle("No answers")
             .line(parts::value("30m"), "{{provider}}"),
         lines("Cost per answer", "What an answer costs, over the half hour before each moment.", "回答1件あたりの費用（直前30分間）。")
-            .unit(Unit::Usd).zero_based().colours(PROVIDERS).idle("No answers")
+            .unit(Unit::Usd).decimals(4).zero_based().colours(PROVIDERS).idle("No answers")
             .line(parts::cost_per_answer("30m"), "{{provider}}"),
     ]
 }

@@ -111,6 +111,7 @@ fn cost() -> Vec<Panel> {
         )
         .every("1m")
         .unit(Unit::Usd)
+        .decimals(2)
         .zero_based()
         .colours(PROVIDERS)
         .line("sum by (provider) (increase(techsapo_wallbounce_cost_usd[$__interval]))", "{{provider}}"),

@@ -146,6 +146,20 @@ fn graphs_are_of_the_kinds_that_read_well() {
 }
 
 #[test]
+fn an_amount_of_money_says_how_many_decimals_it_has() {
+    // Else Grafana shows as many as it finds room for: $0.1 beside $12.
+    let money =
+        panels().into_iter().filter(|(_, panel)| panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD");
+    let without: Vec<_> = money
+        .filter(|(_, panel)| {
+            panel["fieldConfig"]["defaults"]["decimals"].as_u64().is_none_or(|count| count < 2)
+        })
+        .map(|(name, _)| name)
+        .collect();
+    assert!(without.is_empty(), "{without:?}");
+}
+
+#[test]
 fn what_can_be_chosen_matters() {
     for dashboard in techsapo_grafana::dashboards() {
         let json = dashboard.json();

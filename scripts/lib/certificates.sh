@@ -26,7 +26,7 @@ else
   PUBLIC_KEY=${TECHSAPO_PUBLIC_KEY:-}
 fi
 # shellcheck disable=SC2034 # for those who source this
-PRODUCTION=(exporter app node-exporter prometheus alertmanager grafana long-term-store redis mysql nginx "$PUBLIC")
+PRODUCTION=(exporter app node-exporter prometheus alertmanager grafana long-term-store redis mysql nginx gate "$PUBLIC")
 AUTHORITIES_OF_SYSTEM=/etc/ssl/certs/ca-certificates.crt
 SETTINGS=$TLS_DIR/renewal.conf
 

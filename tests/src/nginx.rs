@@ -1,4 +1,5 @@
-//! A real nginx that runs on the repository's own `docker/production/nginx.conf`, with this test's ports and paths put in.
+//! A real nginx that runs on the repository's own `docker/production/nginx.conf`, with this test's ports and paths put in. It speaks TLS
+//! with the apps before which it stands: it shows a certificate of the authority that a test gives, and believes apps that do.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,9 +10,11 @@ use reqwest::blocking::Client;
 use tempfile::TempDir;
 
 use crate::engine::succeed;
-use crate::{Process, free_port, http, repository, wait};
+use crate::{Authority, Identity, Process, free_port, http, repository, wait};
 
 const CONFIGURATION: &str = "docker/production/nginx.conf";
+/// The name that apps' certificates bear.
+const APP: &str = "app";
 /// How long a request may take: longer than nginx waits for an app.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -22,14 +25,23 @@ pub struct Nginx {
     port: u16,
     certificate: Vec<u8>,
     folder: TempDir,
+    // Held because its files are read at each start.
+    _authority: Authority,
 }
 
 impl Nginx {
-    /// Starts one before the apps at these ports of 127.0.0.1, in the order of the configuration, and waits until it answers.
+    /// A certificate that an app behind nginx shows.
+    pub fn app_certificate(authority: &Authority) -> Identity {
+        authority.issue(APP, &["127.0.0.1"])
+    }
+
+    /// Starts one before the apps at these ports of 127.0.0.1, in the order of the configuration, and waits until it answers. Apps are
+    /// known by `authority`, and nginx itself shows a certificate of it for the name `nginx`.
     ///
     /// # Panics
     /// When the configuration is not as expected, or nginx does not start.
-    pub fn before(apps: [u16; 3]) -> Self {
+    pub fn before(apps: [u16; 3], authority: &Authority) -> Self {
+        let shown = authority.issue("nginx", &[]);
         let folder = TempDir::new().unwrap();
         let (certificate, key) = (folder.path().join("techsapo.crt"), folder.path().join("techsapo.key"));
         make_certificate(&certificate, &key);
@@ -41,6 +53,9 @@ impl Nginx {
             ("worker_processes auto", "worker_processes 2".to_owned()),
             ("/etc/ssl/certs/techsapo.crt", certificate.display().to_string()),
             ("/etc/ssl/private/techsapo.key", key.display().to_string()),
+            ("/etc/ssl/techsapo/ca.crt", authority.ca_file().display().to_string()),
+            ("/etc/ssl/techsapo/nginx.crt", shown.cert.display().to_string()),
+            ("/etc/ssl/techsapo/nginx.key", shown.key.display().to_string()),
             ("/dev/stdout", here("access.log")),
             ("listen 127.0.0.1:8081", format!("listen {}", at(free_port()))),
             ("listen 8080", format!("listen {}", at(free_port()))),
@@ -61,8 +76,8 @@ impl Nginx {
         std::fs::write(folder.path().join("nginx.conf"), configuration).unwrap();
         // Its workers are nobody, when root starts it.
         succeed(Command::new("chmod").arg("755").arg(folder.path()));
-        let mut nginx =
-            Self { process: None, port, certificate: std::fs::read(certificate).unwrap(), folder };
+        let certificate = std::fs::read(certificate).unwrap();
+        let mut nginx = Self { process: None, port, certificate, folder, _authority: authority.clone() };
         nginx.start_again();
         nginx
     }

@@ -19,6 +19,7 @@ mod peers;
 mod pipeline;
 mod report;
 mod scrape;
+mod series;
 mod telemetry;
 
 use report::{Figure, Table};
@@ -27,7 +28,7 @@ use report::{Figure, Table};
 type Benchmark = fn() -> Vec<Figure>;
 
 /// Every benchmark: its name, how it is run, and the table that its figures stand in.
-const BENCHMARKS: [(&str, Benchmark, Table); 11] = [
+const BENCHMARKS: [(&str, Benchmark, Table); 12] = [
     ("agreement", agreement::run, Table::Figures),
     ("app", app::run, Table::Figures),
     ("app-peers", app_peers::run, Table::Gateways),
@@ -35,6 +36,7 @@ const BENCHMARKS: [(&str, Benchmark, Table); 11] = [
     ("parts", parts::run, Table::Figures),
     ("pipeline", pipeline::run, Table::Figures),
     ("scrape", scrape::run, Table::Figures),
+    ("series", series::run, Table::Figures),
     ("idle", idle::run, Table::Figures),
     ("recover", pipeline::recover, Table::Figures),
     ("telemetry", telemetry::run, Table::Figures),

@@ -11,22 +11,32 @@ use crate::report::Figure;
 use crate::{cpu, load};
 
 const SERIES: usize = 10_000;
+/// Addresses at each route; an exporter remembers 20 000 values of a label at most.
+const ADDRESSES: usize = 15_000;
 const SCRAPES: usize = 60;
 /// Events that are put into the stream at a time, as fast as Redis takes them.
 const LOAD: usize = 64 * 500;
 
-/// Fills an exporter with series: masked addresses at many routes, one event each, until the page has `SERIES` lines.
+/// An exporter whose page has `SERIES` lines.
 pub(crate) fn exporter_with_series(redis: &RedisServer) -> Exporter {
-    let exporter = Exporter::of(redis).series_limit(20_000).start();
+    exporter_with(redis, SERIES)
+}
+
+/// Fills an exporter with series: masked addresses at routes, one event each, until the page has so many lines.
+pub(crate) fn exporter_with(redis: &RedisServer, series: usize) -> Exporter {
+    let limit = u32::try_from(2 * series).unwrap().min(100_000);
+    let exporter = Exporter::of(redis).series_limit(limit).start();
     let mut producer = Producer::new(redis);
     let mut lines = samples(&exporter);
     let mut number = 0;
-    while lines < SERIES {
-        let hits: Vec<_> = (lines..SERIES)
+    while lines < series {
+        let hits: Vec<_> = (lines..series)
             .map(|_| {
                 number += 1;
-                let client_ip = format!("10.{}.{}.0/24", number / 256, number % 256);
-                facts::event("rate_limit_hit", &json!({ "client_ip": client_ip }))
+                let (route, address) = (number / ADDRESSES, number % ADDRESSES);
+                let endpoint = format!("/api/v1/{route}");
+                let client_ip = format!("10.{}.{}.0/24", address / 256, address % 256);
+                facts::event("rate_limit_hit", &json!({ "endpoint": endpoint, "client_ip": client_ip }))
             })
             .collect();
         hits.chunks(64).for_each(|batch| {

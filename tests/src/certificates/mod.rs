@@ -1,7 +1,7 @@
 //! An authority and its certificates, in a folder of their own, made by the scripts that operators call.
 //!
 //! * [`Certificates`]: the folder, the scripts, and clients that show a certificate.
-//! * [`Secured`]: a Prometheus and targets of four kinds that speak TLS 1.3 alone, and only with whom they know.
+//! * [`Secured`]: a Prometheus and targets of five kinds that speak TLS 1.3 alone, and only with whom they know.
 //! * [`Asking`]: clients that ask those targets all the time.
 
 mod asking;

@@ -1,5 +1,5 @@
-//! A Prometheus, and what it scrapes: Node Exporter, another Prometheus and Alertmanager by their own TLS, VictoriaMetrics behind
-//! nginx. All speak TLS 1.3 alone, and refuse whoever shows no certificate of the authority.
+//! A Prometheus, and what it scrapes: our exporter, Node Exporter, another Prometheus and Alertmanager by their own TLS, VictoriaMetrics
+//! behind nginx. All speak TLS 1.3 alone, and refuse whoever shows no certificate of the authority.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Asking, Certificates, served};
-use crate::{Process, Prometheus, free_port, http, repository, wait};
+use crate::{Process, Prometheus, RedisServer, binaries, free_port, http, repository, wait};
 
 /// The targets, by the names of their certificates.
-pub const TARGETS: [&str; 4] = ["node-exporter", "prometheus", "alertmanager", "long-term-store"];
+pub const TARGETS: [&str; 5] = ["exporter", "node-exporter", "prometheus", "alertmanager", "long-term-store"];
 /// In seconds. A scrape may take as long: the machines that tests run on are busy.
 const SCRAPE_INTERVAL: u32 = 2;
 
@@ -20,6 +20,7 @@ pub struct Secured {
     // Held because they end with this value, before the folder of the certificates is deleted.
     watch: Prometheus,
     servers: Vec<Process>,
+    _redis: RedisServer,
     ports: BTreeMap<String, u16>,
     /// What it all stands on.
     pub certificates: Certificates,
@@ -50,11 +51,13 @@ impl Secured {
         std::fs::create_dir_all(certificates.textfile_folder()).unwrap();
         let mut servers = long_term_store(&certificates, ports["long-term-store"]);
         servers.push(prometheus(&certificates, ports["prometheus"]));
+        let redis = RedisServer::start();
+        servers.push(exporter(&certificates, &redis, ports["exporter"]));
         servers.push(alertmanager(&certificates, ports["alertmanager"]));
-        let exporters = std::iter::once("node-exporter").chain(further.iter().copied());
-        servers.extend(exporters.map(|name| node_exporter(&certificates, name, ports[name])));
+        let node_exporters = std::iter::once("node-exporter").chain(further.iter().copied());
+        servers.extend(node_exporters.map(|name| node_exporter(&certificates, name, ports[name])));
         let watch = watch(&certificates, &ports);
-        let secured = Self { watch, servers, ports, certificates };
+        let secured = Self { watch, servers, _redis: redis, ports, certificates };
         let client = secured.certificates.client(Some("prometheus")).unwrap();
         for name in TARGETS {
             wait::until_true(&format!("{name} answers by TLS"), || secured.ask(&client, name).is_ok());
@@ -102,7 +105,7 @@ impl Secured {
         }
     }
 
-    /// Scrapes of the four targets so far, and how many of them failed.
+    /// Scrapes of the targets so far, and how many of them failed.
     ///
     /// # Panics
     /// When Prometheus does not tell.
@@ -153,6 +156,13 @@ fn server(certificates: &Certificates, name: &str, port: u16, command: &mut Comm
     command.arg(format!("--web.config.file={}", web_config(certificates, name).display()));
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     Process::start(name, certificates.beside(), command)
+}
+
+/// Ours, over a Redis to which nothing is written: what it says of itself is enough here.
+fn exporter(certificates: &Certificates, redis: &RedisServer, port: u16) -> Process {
+    let mut command = Command::new(binaries::path_of("techsapo-exporter"));
+    command.args(["--redis.url", &redis.url(), "--app.url", "none", "--checkpoint.dir", "checkpoints"]);
+    server(certificates, "exporter", port, &mut command)
 }
 
 fn node_exporter(certificates: &Certificates, name: &str, port: u16) -> Process {

@@ -13,7 +13,7 @@ const ROUNDS_SHORT: usize = 1;
 /// The service that is brought a certificate with another's key.
 const DECEIVED: &str = "node-exporter";
 
-/// Runs it: four targets by mutual TLS, of which one is behind nginx.
+/// Runs it: five targets by mutual TLS, of which one is behind nginx and one is our own exporter.
 ///
 /// # Panics
 /// When a server does not start, shows the bad certificate, or never shows a new one.

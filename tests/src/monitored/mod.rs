@@ -75,7 +75,7 @@ impl Monitored {
         let servers = vec![
             node_exporter(folder.path(), &at(NODE_EXPORTER)),
             alertmanager(folder.path(), &at(ALERTMANAGER)),
-            long_term_store(folder.path(), &at(LONG_TERM)),
+            long_term_store(folder.path(), &at(LONG_TERM), &[]),
             prometheus(folder.path(), &at(PROMETHEUS), interval, &addresses),
         ];
         Self {
@@ -137,10 +137,10 @@ fn alertmanager(folder: &Path, address: &str) -> Process {
     server("alertmanager", folder, address, "/-/ready", &mut command)
 }
 
-pub(crate) fn long_term_store(folder: &Path, address: &str) -> Process {
+pub(crate) fn long_term_store(folder: &Path, address: &str, options: &[&str]) -> Process {
     let mut command = Command::new("victoria-metrics");
     command.args(["-storageDataPath=long-term", "-retentionPeriod=90d"]);
-    command.arg(format!("-httpListenAddr={address}"));
+    command.arg(format!("-httpListenAddr={address}")).args(options);
     server("victoria-metrics", folder, address, "/health", &mut command)
 }
 

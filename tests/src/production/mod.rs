@@ -2,7 +2,8 @@
 //! nginx, two exporters that share a state, Redis with a replica and three sentinels, MariaDB, two Prometheus, three Alertmanagers, a
 //! long-term store and Node Exporter. nginx and Prometheus run on the repository's own configurations of production.
 //!
-//! Everything here speaks without TLS but nginx. Each part can be killed and started again ([`Part`]).
+//! nginx and the exporters speak TLS with the apps, each showing a certificate; everything else here speaks without. Each part can be
+//! killed and started again ([`Part`]).
 
 mod load;
 mod parts;
@@ -22,8 +23,8 @@ use crate::engine::succeed;
 use crate::monitored::{long_term_store, node_exporter};
 use crate::sink::Sink;
 use crate::{
-    Alertmanager, App, Exporter, Exposition, MariaDb, Nginx, Process, Prometheus, Proxy, RedisServer,
-    Sentinels, free_port, repository, wait,
+    Alertmanager, App, Authority, Exporter, Exposition, MariaDb, Nginx, Process, Prometheus, Proxy,
+    RedisServer, Sentinels, free_port, http, repository, wait,
 };
 
 /// Prometheus' configuration for production.
@@ -34,7 +35,7 @@ const SENTINEL: &str = "docker/production/redis/sentinel.conf";
 pub const NOTIFIED: &str = "/notified";
 
 /// How often Prometheus scrapes here, and looks at its rules: oftener than in production, so that a hole is seen.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub const INTERVAL: Duration = Duration::from_secs(1);
 /// A series that every scrape of the facts brings.
 const FACTS: &str = "techsapo_telemetry_events_total{type=\"analysis\"}";
 
@@ -83,6 +84,8 @@ pub struct Production {
     pub prometheus: Vec<Prometheus>,
     /// One cluster.
     pub alertmanagers: Vec<Alertmanager>,
+    /// The long-term store, to which both Prometheus write: its address.
+    pub long_term: String,
     /// Where notifications arrive.
     pub sink: Sink,
     /// Those of the Redis, where they are asked.
@@ -115,7 +118,10 @@ impl Production {
     /// # Panics
     /// When something does not start.
     pub fn start(setup: &Setup) -> Self {
-        let folder = TempDir::new().unwrap();
+        let (folder, authority) = (TempDir::new().unwrap(), Authority::new("production"));
+        let (ca_file, of_apps) = (authority.ca_file(), Nginx::app_certificate(&authority));
+        let of_exporters = authority.issue("exporter", &[]);
+        let looking = http::tls_client(&authority, Some(&of_exporters));
         let (redis, roads, sentinels) = redis(setup.roads, setup.redis_data.as_deref());
         let database = MariaDb::start();
         let url_of = |road: usize| match &sentinels {
@@ -126,6 +132,8 @@ impl Production {
         let gate = Proxy::to(free_port());
         let app = |number: usize| {
             let app = App::of(&redis[0])
+                .tls(&ca_file, &of_apps)
+                .served_by_tls(&looking)
                 .set("TECHSAPO_INSTANCE", &format!("app-{number}"))
                 .set("TECHSAPO_REDIS_URL", &url_of(0))
                 .set("TECHSAPO_MYSQL_URL", &database.url())
@@ -141,19 +149,23 @@ impl Production {
             .start()
         };
         let apps: Vec<_> = (0..3).map(app).collect();
-        let nginx = Nginx::before([0, 1, 2].map(|number| apps[number].port()));
+        let nginx = Nginx::before([0, 1, 2].map(|number| apps[number].port()), &authority);
         let state = setup.state.clone().unwrap_or_else(|| folder.path().join("state"));
         let exporter = Exporter::of(&redis[0]).redis_url(&url_of(1)).checkpoints(&state);
+        let exporter = exporter.tls(&ca_file, &of_exporters);
         let exporter = apps.iter().fold(exporter, |exporter, app| exporter.app(&app.url()));
         let exporters = vec![exporter.clone().start(), exporter.spawn()];
         gate.lead_to(exporters[0].port());
         let sink = Sink::http();
         let alertmanagers = Alertmanager::cluster(&notifying(folder.path(), &sink), 3);
         let (node, long_term) = (local(free_port()), local(free_port()));
-        let servers = vec![node_exporter(folder.path(), &node), long_term_store(folder.path(), &long_term)];
+        // As in production: as long as the time between two samples of either Prometheus.
+        let once = format!("-dedup.minScrapeInterval={}s", INTERVAL.as_secs());
+        let servers =
+            vec![node_exporter(folder.path(), &node), long_term_store(folder.path(), &long_term, &[&once])];
         let ports = [free_port(), free_port()];
         let mut addresses = vec![("node-exporter:9100".to_owned(), node)];
-        addresses.push(("long-term-store:8428".to_owned(), long_term));
+        addresses.push(("long-term-store:8428".to_owned(), long_term.clone()));
         addresses.extend((0..2).map(|one| (format!("exporter-{one}:10040"), exporters[one].address())));
         addresses.extend((0..2).map(|one| (format!("prometheus-{one}:9090"), local(ports[one]))));
         addresses
@@ -171,6 +183,7 @@ impl Production {
             exporters,
             prometheus,
             alertmanagers,
+            long_term: format!("http://{long_term}"),
             sink,
             sentinels,
             roads,

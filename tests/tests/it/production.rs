@@ -4,6 +4,8 @@
 mod backups;
 mod compose;
 mod drills;
+mod long_term;
 mod mutual;
 mod nginx;
+mod renewed;
 mod stack;

@@ -99,6 +99,7 @@ fn the_production_set_is_made_at_once_and_what_is_there_stays() {
         "long-term-store",
         "mysql",
         "nginx",
+        "gate",
         "techsapo",
     ] {
         let names = text(&certificates.certificate(name));

@@ -115,3 +115,36 @@ fn who_could_not_be_told_is_told_again_and_nobody_without_need() {
     certificates.renew_well(&[]);
     assert_eq!(told(), "nginx\nredis\nredis\nnginx\nredis\n");
 }
+
+#[test]
+fn a_sentinel_of_this_host_is_started_again_and_nothing_else_is() {
+    let certificates = Certificates::new();
+    certificates.make(&["issue", "redis", "localhost"]);
+    certificates.make(&["issue", "exporter", "localhost"]);
+    // Stands for systemd: what it was asked, and which unit it runs. Redis itself runs elsewhere.
+    let (folder, asked) = (certificates.beside().join("bin"), certificates.beside().join("asked"));
+    std::fs::create_dir(&folder).unwrap();
+    let systemctl = |runs: &str| {
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{}\ncase \"$*\" in *is-active*{runs}*|restart*) ;; *) exit 3 ;; esac\n",
+            asked.display()
+        );
+        std::fs::write(folder.join("systemctl"), script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.join("systemctl"), mode).unwrap();
+    };
+    let renew = || {
+        let mut script = certificates.script("renew-certificates.sh", &["--force", "all"]);
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        let output = script.env("PATH", path).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let told = std::fs::read_to_string(&asked).unwrap_or_default();
+        let _ = std::fs::remove_file(&asked);
+        told
+    };
+    let look = "--quiet is-active redis-sentinel.service\n";
+    systemctl("redis-sentinel.service");
+    assert_eq!(renew(), format!("{look}restart redis-sentinel.service\n"));
+    systemctl("another.service");
+    assert_eq!(renew(), look);
+}

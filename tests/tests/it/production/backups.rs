@@ -23,7 +23,7 @@ struct Servers {
 }
 
 fn start() -> Option<Servers> {
-    let prepared = certified(&[&DATA[..], &MONITORING, &[("10.213.42.20", "mysql")]].concat());
+    let prepared = certified();
     let hosts = [&DATA[..], &MONITORING, &[DATABASE]].concat();
     let place = Namespace::start_or_skip("production: backups", &hosts, &prepared.path("tls"))?;
     let data = Data { prepared, place };

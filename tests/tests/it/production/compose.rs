@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_yaml_ng::{Mapping, Value};
+use techsapo_tests::authority::replace_file;
 use techsapo_tests::engine::{script, succeed};
 use techsapo_tests::repository;
 use tempfile::TempDir;
@@ -24,11 +25,12 @@ const SEVERAL: [(&str, usize); 8] = [
     ("redis", 2),
     ("sentinel", 3),
 ];
-const LEAVES: [&str; 11] = [
+const LEAVES: [&str; 12] = [
     "alertmanager",
     "app",
     "backup",
     "exporter",
+    "gate",
     "grafana",
     "long-term-store",
     "mysql",
@@ -57,43 +59,17 @@ impl Prepared {
         Self::with(|folder| {
             let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
             let names = format!("subjectAltName={}", names.join(","));
-            let key = [
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-                "-subj",
-                "/CN=techsapo",
-            ];
-            let run = |arguments: &[&str]| {
-                succeed(Command::new("openssl").current_dir(folder).args(arguments));
-            };
             let authority = ["req", "-x509", "-days", "1", "-out", "ca.crt", "-keyout", "ca.key"];
-            run(&[&authority[..], &key].concat());
+            openssl(folder, &[&authority[..], &NEW_KEY].concat());
             let request = ["req", "-out", "leaf.csr", "-keyout", "leaf.key", "-addext", &names];
-            run(&[&request[..], &key].concat());
-            run(&[
-                "x509",
-                "-req",
-                "-in",
-                "leaf.csr",
-                "-out",
-                "leaf.crt",
-                "-days",
-                "1",
-                "-CA",
-                "ca.crt",
-                "-CAkey",
-                "ca.key",
-                "-copy_extensions",
-                "copy",
-            ]);
-            for name in LEAVES.iter().chain(&["public"]) {
-                std::fs::copy(folder.join("leaf.crt"), folder.join(format!("{name}.crt"))).unwrap();
-                std::fs::copy(folder.join("leaf.key"), folder.join(format!("{name}.key"))).unwrap();
-            }
+            openssl(folder, &[&request[..], &NEW_KEY].concat());
+            sign_for_all(folder);
         })
+    }
+
+    /// Gives everybody a new certificate, with the key of the one before.
+    pub(super) fn renew(&self) {
+        sign_for_all(&self.path("tls"));
     }
 
     fn with(make_certificates: impl FnOnce(&Path)) -> Self {
@@ -130,6 +106,26 @@ impl Prepared {
         let mut command = Command::new(compose);
         let text = succeed(command.arg("-f").arg(self.path(FILE)).arg("config"));
         serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+const NEW_KEY: [&str; 7] =
+    ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=techsapo"];
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    succeed(Command::new("openssl").current_dir(folder).args(arguments));
+}
+
+/// Has the authority in `folder` sign what was asked for, puts it in everybody's place, each file in one step.
+fn sign_for_all(folder: &Path) {
+    let sign =
+        ["x509", "-req", "-in", "leaf.csr", "-out", "leaf.crt", "-days", "1", "-copy_extensions", "copy"];
+    openssl(folder, &[&sign[..], &["-CA", "ca.crt", "-CAkey", "ca.key"]].concat());
+    for name in LEAVES.iter().chain(&["public"]) {
+        for kind in ["key", "crt"] {
+            let content = std::fs::read(folder.join(format!("leaf.{kind}"))).unwrap();
+            replace_file(&folder.join(format!("{name}.{kind}")), &content);
+        }
     }
 }
 
@@ -209,11 +205,11 @@ fn whatever_is_mounted_is_there_and_each_service_has_its_own_key_alone() {
         names.filter(|name| name.ends_with(".key")).collect()
     };
     // The backup's is for this host alone.
-    for service in LEAVES.iter().filter(|name| !["backup", "nginx", "long-term-store"].contains(name)) {
+    for service in LEAVES.iter().filter(|name| !["backup", "gate", "long-term-store"].contains(name)) {
         assert!(seen.contains(&format!("run/production/tls/{service}")), "{service}: {seen:?}");
         assert_eq!(keys(service), BTreeSet::from([format!("{service}.key")]));
     }
-    let of_the_gate = ["grafana.key", "long-term-store.key", "nginx.key"];
+    let of_the_gate = ["gate.key", "grafana.key", "long-term-store.key"];
     assert_eq!(keys("gate"), of_the_gate.map(str::to_owned).into());
     assert_eq!(prepared.read("run/production/tls/public/private/techsapo.key"), "key of public");
 }

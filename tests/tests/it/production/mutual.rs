@@ -1,6 +1,7 @@
 //! Redis, its sentinels and the monitoring on production's own configurations, names and ports, with certificates and users: in a network
 //! of this test's own instead of containers.
 
+use std::path::Path;
 use std::process::Command;
 
 use techsapo_tests::engine::succeed;
@@ -16,6 +17,7 @@ pub(super) const DATA: [(&str, &str); 5] = [
     ("10.213.42.13", "sentinel-1"),
     ("10.213.42.14", "sentinel-2"),
 ];
+pub(super) const SENTINELS: [&str; 3] = ["sentinel-0", "sentinel-1", "sentinel-2"];
 pub(super) const MONITORING: [(&str, &str); 12] = [
     ("10.213.43.10", "gate long-term-store grafana exporter prometheus alertmanager"),
     ("10.213.43.11", "node-exporter"),
@@ -31,13 +33,21 @@ pub(super) const MONITORING: [(&str, &str); 12] = [
     ("10.213.43.62", "alertmanager-2"),
 ];
 
-/// An app and the database, besides.
-const SERVICE: [(&str, &str); 2] = [("10.213.42.20", "mysql"), ("10.213.41.20", "app-0")];
+/// The database, nginx and the apps, besides; of the latter one runs.
+const SERVICE: [(&str, &str); 5] = [
+    ("10.213.42.20", "mysql"),
+    ("10.213.41.10", "nginx"),
+    ("10.213.41.20", "app-0"),
+    ("10.213.41.21", "app-1"),
+    ("10.213.41.22", "app-2"),
+];
 const EXPORTERS: [&str; 2] = ["10.213.43.40:10040", "10.213.43.41:10040"];
 
-pub(super) fn certified(hosts: &[(&str, &str)]) -> Prepared {
-    let names: Vec<_> = hosts.iter().flat_map(|(_, names)| names.split(' ')).chain(["localhost"]).collect();
-    Prepared::certified(&names)
+/// With a certificate for every name that is used in production, whoever runs.
+pub(super) fn certified() -> Prepared {
+    let hosts = [&DATA[..], &MONITORING, &SERVICE].concat();
+    let names = hosts.iter().flat_map(|(_, names)| names.split(' ')).chain(["app", "backup", "localhost"]);
+    Prepared::certified(&names.collect::<Vec<_>>())
 }
 
 /// Redis servers and sentinels, each on the configuration that it keeps.
@@ -84,7 +94,17 @@ impl Data {
         self.place.ask("redis-cli", &[&arguments[..], words].concat())
     }
 
-    fn wait_primary(&self, server: &str) {
+    /// Waits until the sentinels know one another and the replica: each of them, for any of them may be the one that leads a failover.
+    pub(super) fn wait_known(&self) {
+        wait::until_true("the sentinels know one another and the replica", || {
+            SENTINELS.iter().all(|sentinel| {
+                let known = self.ask(sentinel, "sentinel", &["sentinel", "master", "techsapo"]);
+                known.contains("num-slaves\n1") && known.contains("num-other-sentinels\n2")
+            })
+        });
+    }
+
+    pub(super) fn wait_primary(&self, server: &str) {
         // Sentinels whose votes were split try again after twice their timeout, and may have to several times where much else runs.
         let patience = 3 * wait::PATIENCE;
         wait::until_within(patience, &format!("the sentinels name {server}, and it is the primary"), || {
@@ -100,19 +120,13 @@ impl Data {
 
 #[test]
 fn redis_with_certificates_and_users_fails_over_and_remembers_who_is_primary() {
-    let prepared = certified(&DATA);
+    let prepared = certified();
     let certificates = prepared.path("tls");
     let Some(place) = Namespace::start_or_skip("production: Redis", &DATA, &certificates) else { return };
     let data = Data { prepared, place };
     let start_all = || DATA.map(|(address, name)| data.start(name, address));
     let mut servers = start_all();
-    // Each of them, for any of them may be the one that leads the failover.
-    wait::until_true("the sentinels know one another and the replica", || {
-        ["sentinel-0", "sentinel-1", "sentinel-2"].iter().all(|sentinel| {
-            let known = data.ask(sentinel, "sentinel", &["sentinel", "master", "techsapo"]);
-            known.contains("num-slaves\n1") && known.contains("num-other-sentinels\n2")
-        })
-    });
+    data.wait_known();
     data.wait_primary("redis-0");
     for server in ["redis-0", "sentinel-0"] {
         assert_eq!(data.ask(server, "health", &["ping"]), "PONG");
@@ -157,23 +171,72 @@ fn redis_with_certificates_and_users_fails_over_and_remembers_who_is_primary() {
     assert_eq!(data.ask("redis-1", "techsapo", &["xlen", "techsapo:events"]), "1");
 }
 
-/// The gate, on the file that is delivered.
-pub(super) fn start_gate(place: &Namespace, prepared: &Prepared) -> Process {
+/// An nginx on a file that is delivered, at an address of its own: all are on one host here.
+fn start_nginx(place: &Namespace, name: &str, file: &str, address: &str) -> Process {
     let own = |name: &str| place.folder().join(name).display().to_string();
-    let gate = prepared.read("docker/production/gate.conf").replace("/tmp/nginx", &own("nginx"));
-    // All are on one host here, and have their ports on addresses of their own.
-    let gate =
-        regex::Regex::new(r"listen (\d+) ssl").unwrap().replace_all(&gate, "listen 10.213.43.10:$1 ssl");
-    std::fs::write(own("gate.conf"), gate.as_bytes()).unwrap();
-    let options = ["-p", &own(""), "-c", &own("gate.conf")].map(str::to_owned);
+    let text = file.replace("/tmp/nginx", &own(name)).replace("127.0.0.1:8081", &format!("{address}:8081"));
+    let listen = regex::Regex::new(r"listen (\d+)( ssl|;)").unwrap();
+    let text = listen.replace_all(&text, format!("listen {address}:$1$2"));
+    let file = own(&format!("{name}.conf"));
+    std::fs::write(&file, text.as_bytes()).unwrap();
+    let options = ["-p", &own(""), "-c", &file].map(str::to_owned);
     let tested = place.ask("nginx", &[&options.each_ref().map(String::as_str)[..], &["-t"]].concat());
     assert!(tested.contains("successful"), "{tested}");
-    place.start("gate", "nginx", &[&options[..], &["-g".to_owned(), "daemon off;".to_owned()]].concat())
+    place.start(name, "nginx", &[&options[..], &["-g".to_owned(), "daemon off;".to_owned()]].concat())
+}
+
+pub(super) fn start_gate(place: &Namespace, prepared: &Prepared) -> Process {
+    start_nginx(place, "gate", &prepared.read("docker/production/gate.conf"), "10.213.43.10")
+}
+
+/// The way in. What it shows the world is where its certificate for the apps is.
+fn start_way_in(place: &Namespace, prepared: &Prepared) -> Process {
+    let file = prepared.read("docker/production/nginx.conf");
+    let file = file.replace("/etc/ssl/certs/techsapo.crt", "/etc/ssl/techsapo/public.crt");
+    let file = file.replace("/etc/ssl/private/techsapo.key", "/etc/ssl/techsapo/public.key");
+    start_nginx(place, "way-in", &file, "10.213.41.10")
+}
+
+/// Alertmanagers as production starts them.
+pub(super) struct Alertmanagers<'a> {
+    place: &'a Namespace,
+    prepared: &'a Prepared,
+}
+
+impl<'a> Alertmanagers<'a> {
+    pub(super) fn of(place: &'a Namespace, prepared: &'a Prepared) -> Self {
+        let notifying = prepared.read("run/production/alertmanager/alertmanager.yml");
+        let templates = prepared.path("alertmanager/templates").display().to_string();
+        let notifying = notifying.replace("/etc/techsapo/templates", &templates);
+        std::fs::write(place.folder().join("alertmanager.yml"), notifying).unwrap();
+        Self { place, prepared }
+    }
+
+    pub(super) fn start(&self, number: usize) -> Process {
+        let web = self.prepared.path("docker/production/web");
+        let tls = web.join("cluster-alertmanager.yml");
+        self.joining(&format!("alertmanager-{number}"), &format!("10.213.43.6{number}"), Some(&tls))
+    }
+
+    /// One that wants to be of the cluster, from this address, and speaks with the others as the file says; without one, in clear.
+    pub(super) fn joining(&self, name: &str, address: &str, tls: Option<&Path>) -> Process {
+        let (own, web) = (self.place.folder(), self.prepared.path("docker/production/web"));
+        let mut arguments = vec![
+            format!("--config.file={}", own.join("alertmanager.yml").display()),
+            format!("--storage.path={}", own.join(name).display()),
+            format!("--web.config.file={}", web.join("alertmanager.yml").display()),
+            format!("--web.listen-address={address}:9093"),
+            format!("--cluster.listen-address={address}:9094"),
+        ];
+        arguments.extend(tls.map(|file| format!("--cluster.tls-config={}", file.display())));
+        arguments.extend((0..3).map(|peer| format!("--cluster.peer=alertmanager-{peer}:9094")));
+        self.place.start(name, "prometheus-alertmanager", &arguments)
+    }
 }
 
 #[test]
 fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_to_all() {
-    let prepared = certified(&MONITORING);
+    let prepared = certified();
     let certificates = prepared.path("tls");
     let Some(place) = Namespace::start_or_skip("production: monitoring", &MONITORING, &certificates) else {
         return;
@@ -195,23 +258,8 @@ fn prometheus_and_its_targets_show_one_another_certificates_and_the_gate_leads_t
             "--web.listen-address=10.213.43.11:9100".to_owned(),
         ],
     ));
-    let notifying = prepared.path("run/production/alertmanager/alertmanager.yml").display().to_string();
-    let notifying = std::fs::read_to_string(notifying)
-        .unwrap()
-        .replace("/etc/techsapo/templates", &prepared.path("alertmanager/templates").display().to_string());
-    std::fs::write(own("alertmanager.yml"), notifying).unwrap();
-    for number in 0..3 {
-        let address = format!("10.213.43.6{number}");
-        let mut arguments = vec![
-            format!("--config.file={}", own("alertmanager.yml")),
-            format!("--storage.path={}", own(&format!("alerts-{number}"))),
-            format!("--web.config.file={}", web("alertmanager")),
-            format!("--web.listen-address={address}:9093"),
-            format!("--cluster.listen-address={address}:9094"),
-        ];
-        arguments.extend((0..3).map(|peer| format!("--cluster.peer=alertmanager-{peer}:9094")));
-        servers.push(start(&format!("alertmanager-{number}"), "prometheus-alertmanager", &arguments));
-    }
+    let cluster = Alertmanagers::of(&place, &prepared);
+    servers.extend((0..3).map(|number| cluster.start(number)));
     for number in 0..2 {
         let scraping = prepared.read(&format!("run/production/prometheus-{number}/prometheus.yml"));
         let scraping =
@@ -333,7 +381,7 @@ pub(super) fn sql(place: &Namespace, statements: &str) -> String {
 #[test]
 fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_way() {
     let hosts = [&DATA[..], &MONITORING, &SERVICE].concat();
-    let prepared = certified(&hosts);
+    let prepared = certified();
     let certificates = prepared.path("tls");
     let Some(place) = Namespace::start_or_skip("production: facts", &hosts, &certificates) else { return };
     let data = Data { prepared, place };
@@ -341,6 +389,7 @@ fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_w
     let _servers = DATA.map(|(address, name)| data.start(name, address));
     let _database = start_database(place, prepared);
     let _gate = start_gate(place, prepared);
+    let _way_in = start_way_in(place, prepared);
     let own = |name: &str| place.folder().join(name);
     let secret = |name: &str| prepared.path(&format!("secrets/production/{name}"));
     let app = |arguments: &[&str], audit: &str| {
@@ -352,7 +401,7 @@ fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_w
             .env("TECHSAPO_MYSQL_URL_FILE", secret(audit));
         command.env("TECHSAPO_MYSQL_MIGRATE", "false").env("TECHSAPO_EXPORTER_URL", "https://exporter:10040");
         command.env("TECHSAPO_KEYS_FILE", own("keys.toml")).env("TECHSAPO_AUDIT_KEY_FILE", own("audit.key"));
-        command.env("TECHSAPO_JOURNAL_DIR", own("journal"));
+        command.env("TECHSAPO_JOURNAL_DIR", own("journal")).env("TECHSAPO_TLS_LISTEN", "mutual");
         command
     };
     let key = own("monitor.key").display().to_string();
@@ -370,7 +419,7 @@ fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_w
         command.env("TECHSAPO_EXPORTER_WEB_LISTEN_ADDRESS", address);
         command.env("TECHSAPO_EXPORTER_REDIS_URL_FILE", secret("redis-url"));
         command
-            .env("TECHSAPO_EXPORTER_APP_URL", "http://app-0:4000")
+            .env("TECHSAPO_EXPORTER_APP_URL", "https://app-0:4000")
             .env("TECHSAPO_EXPORTER_APP_KEY_FILE", &key);
         command.env("TECHSAPO_EXPORTER_CHECKPOINT_DIR", own("state"));
         command
@@ -392,16 +441,28 @@ fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_w
     }
     let question = r#"{"prompt": "What is measured?", "task_type": "basic"}"#;
     let json = "content-type: application/json";
-    let ask = || {
-        curl(&["--header", &asker, "--header", json, "--data", question, "http://app-0:4000/api/v1/generate"])
+    let ask = |url: &str| {
+        curl(&["--header", &asker, "--header", json, "--data", question, url, "--fail-with-body"])
     };
-    wait::until_true("the app answers", || ask().contains("wall_bounce_analysis"));
+    let healthy = || app(&["healthcheck"], "mysql-url").output().unwrap().status.success();
+    wait::until_true("the app is healthy, by its own word", healthy);
+    // Directly it answers nobody who shows no certificate, and nobody in clear.
+    for url in ["https://app-0:4000/api/v1/generate", "http://app-0:4000/api/v1/generate"] {
+        let answer = ask(url);
+        assert!(!answer.contains("wall_bounce_analysis"), "{url}: {answer}");
+    }
+    let answer = ask("https://nginx:8443/api/v1/generate");
+    assert!(answer.contains("wall_bounce_analysis"), "{answer}");
     let counted = |url: &str| {
         by_tls(url).contains("techsapo_wallbounce_requests_total{task_type=\"basic\",provider=\"Simulated-Gemini\",status=\"success\"} 1")
     };
     wait::until_true("it is counted", || counted("https://exporter-0:10040/metrics"));
     wait::until_true("it is in the audit", || {
         sql(place, "SELECT COUNT(*) FROM techsapo_audit.analyses") == "1"
+    });
+    wait::until_true("the exporter asks the app how it is", || {
+        let up = "techsapo_exporter_app_up{url=\"https://app-0:4000\"} 1";
+        by_tls("https://exporter-0:10040/metrics").contains(up)
     });
     assert!(
         !curl(&["https://exporter-0:10040/metrics"]).contains("techsapo"),
@@ -419,6 +480,6 @@ fn facts_reach_the_page_and_the_audit_with_a_certificate_at_both_ends_of_every_w
     wait::until_true("the gate leads to the other one", || counted("https://exporter:10040/metrics"));
     let monitor = std::fs::read_to_string(&key).unwrap();
     let monitor = format!("authorization: Bearer {}", monitor.trim());
-    let page = curl(&["--header", &monitor, "http://app-0:4000/metrics"]);
+    let page = curl(&[&certificate[..], &["--header", &monitor, "https://app-0:4000/metrics"]].concat());
     assert!(page.contains("techsapo_wallbounce_requests_total"), "{page}");
 }
