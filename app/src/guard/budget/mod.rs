@@ -1,8 +1,8 @@
 //! The budget: room is reserved before a real provider is asked, and what the call cost is settled after it.
 //!
 //! Redis is the till that all instances share; [`Budget::reserve`] asks it in one round trip, and it adds and decides in one
-//! step. Where many calls come a second, room is reserved for many at once, a lot, and most find theirs in it. Every instance keeps an account of its own of what it was told there (`ledger`), and is told all of it every
-//! second. From that
+//! step. Where many calls come a second, room is reserved for many at once, a lot, and most find theirs in it. Every instance
+//! keeps an account of its own of what it was told there (`ledger`), and is told all of it every second. From that
 //!
 //! * it goes on alone while Redis is away, with a share of what was left, and tells Redis afterwards;
 //! * a Redis that has lost everything is given it back, and what no living instance knows comes from the audit.
@@ -11,12 +11,15 @@
 //! as Redis, one instance or the audit remembers it, and never counted twice. Nothing but [`Budget::reserve`] waits for
 //! Redis on a request's way, for the store's time-out at most; MySQL is asked in the background alone.
 //!
-//! Inside: `calendar`, `ledger` and `lot` (the rules, pure), `till` and `budget.lua` (Redis), [`provider`] (who is held to it).
+//! Inside: `calendar`, `ledger` and `lot` (the rules, pure), `till` and `budget.lua` (Redis), `keep` (the background), `state`
+//! (what is told of it), [`provider`] (who is held to it).
 
 pub mod calendar;
+mod keep;
 pub mod ledger;
 pub mod lot;
 pub mod provider;
+mod state;
 mod till;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,113 +28,26 @@ use std::time::Duration;
 
 use techsapo_shared::labels::{BudgetPeriod, ClosedLabel as _};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
 
 use self::calendar::{Calendar, Span, Today};
 use self::ledger::{Lack, Ledger, Limits, Money, Outgoing, Stands, span};
 use self::lot::{Lot, Pace};
+pub use self::state::{BudgetState, Link, PeriodState, Refusal};
 use self::till::{Extent, Heard, Outcome, Till, Wanted};
 use crate::clock;
 use crate::config::BudgetSettings;
-use crate::store::audit::{Spending, SpendingError};
+use crate::store::audit::Spending;
 use crate::store::redis::{Redis, StoreError};
 
-/// How often an instance and Redis tell each other everything.
-const EXCHANGE_EVERY: Duration = Duration::from_secs(1);
-/// How often the audit is read for what runs left behind that ended before they could tell.
-const AUDIT_EVERY: Duration = Duration::from_secs(600);
-/// How soon it is read again after it could not be.
-const AUDIT_AGAIN: Duration = Duration::from_secs(2);
 /// How much longer than its call a reservation lasts: time for settling it.
 const GRACE: Duration = Duration::from_secs(60);
-/// How long after the first call in a lot is settled Redis is told of it, and the lot ends.
-const LOT_LASTS: Duration = Duration::from_millis(200);
-/// How much longer than its last call Redis keeps a lot: it ends within [`EXCHANGE_EVERY`], unless this instance does.
+/// How much longer than its last call Redis keeps a lot: it ends within a second, unless this instance does.
 const LOT_GRACE_MS: u64 = 5_000;
 /// When to ask again where calls under way may give room back: about as long as such a call takes.
 const SOON: Duration = Duration::from_secs(5);
 
 /// What tells the time, in Unix milliseconds.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// There is no room for a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentence())]
-pub struct Refusal {
-    /// The period that has none.
-    pub period: BudgetPeriod,
-    /// Why.
-    pub lack: Lack,
-    /// When the period ends, Unix milliseconds.
-    pub ends_ms: u64,
-    /// When to ask again.
-    pub retry_in: Duration,
-}
-
-impl Refusal {
-    fn sentence(&self) -> String {
-        let period = self.period.as_str();
-        match self.lack {
-            Lack::Spent => format!("the {period} limit is reached until {}", clock::rfc3339(self.ends_ms)),
-            Lack::Reserved => format!("calls under way may need all that is left of the {period} limit"),
-            Lack::Share => {
-                format!("while Redis is away, this instance may spend no more of the {period} limit")
-            }
-        }
-    }
-}
-
-/// Whom an instance counts with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    /// With all others, in Redis.
-    Shared,
-    /// By itself: Redis is away.
-    Alone,
-    /// By itself: Redis has lost what was spent, and the audit, which knows, cannot be read.
-    Unknown,
-}
-
-impl Link {
-    /// One word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::Alone => "alone",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// How the budget is.
-#[derive(Debug, Clone)]
-pub struct BudgetState {
-    /// Whether calls are refused for it.
-    pub enforced: bool,
-    /// Whom this instance counts with.
-    pub link: Link,
-    /// The day and the month. Other instances' part in them is a second old at most while Redis is there.
-    pub periods: [PeriodState; 2],
-}
-
-/// How a day or month is. Amounts are nano-USD.
-#[derive(Debug, Clone)]
-pub struct PeriodState {
-    /// Which of the two.
-    pub period: BudgetPeriod,
-    /// Its name and limits in time.
-    pub span: Span,
-    /// What may be spent in it.
-    pub limit: u64,
-    /// What was spent, of real money.
-    pub spent: u64,
-    /// What calls under way may spend yet.
-    pub reserved: u64,
-    /// What simulated providers would have cost; it takes no room.
-    pub simulated: u64,
-    /// A call was refused in it because its limit is reached.
-    pub is_reached: bool,
-}
 
 /// The budget, as one instance sees it. Cheap to clone.
 #[derive(Clone)]
@@ -370,114 +286,6 @@ impl Shared {
             }
             Err(_) => books.link(Link::Alone, &self.limits),
         }
-    }
-
-    async fn exchange_for_ever(&self) {
-        loop {
-            self.exchange().await;
-            self.books().pace.second();
-            let again = Instant::now() + EXCHANGE_EVERY;
-            loop {
-                tokio::select! {
-                    () = sleep_until(again) => break,
-                    () = self.news.notified() => {
-                        // What a lot holds is reserved, whatever was spent of it.
-                        if self.books().ledger.has_lot() {
-                            sleep_until(again.min(Instant::now() + LOT_LASTS)).await;
-                        }
-                        if !self.tell().await {
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells Redis what is new. Says whether all is well.
-    async fn tell(&self) -> bool {
-        {
-            let books = self.books();
-            if books.link == Some(Link::Shared) && !books.ledger.has_news() {
-                return true;
-            }
-        }
-        let heard = self.word(false, Extent::News, None, &self.today()).await;
-        self.take_in(heard).is_some_and(|is_whole| is_whole)
-    }
-
-    /// Tells Redis everything, and gives back to it what it has lost.
-    async fn exchange(&self) {
-        for extent in [Extent::Exchange, Extent::Restore] {
-            let heard = self.word(true, extent, None, &self.today()).await;
-            match self.take_in(heard) {
-                None => return,
-                Some(true) => {
-                    let mut books = self.books();
-                    books.is_whole = true;
-                    books.link(Link::Shared, &self.limits);
-                    return;
-                }
-                Some(false) => {
-                    self.doubt.notify_one();
-                    let mut books = self.books();
-                    books.ledger.untold();
-                    if !books.is_whole {
-                        books.link(Link::Unknown, &self.limits);
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes in what Redis answered: whether what stands there is whole; nothing where there was no answer.
-    fn take_in(&self, heard: Result<(Outgoing, Heard), StoreError>) -> Option<bool> {
-        let mut books = self.books();
-        match heard {
-            Ok((outgoing, heard)) => {
-                books.ledger.told(&outgoing, &heard.incoming);
-                Some(heard.is_whole)
-            }
-            Err(_) => {
-                books.link(Link::Alone, &self.limits);
-                None
-            }
-        }
-    }
-
-    async fn audit_for_ever(&self) {
-        let Some(audit) = &self.audit else { return };
-        loop {
-            let pause = match self.learn(audit).await {
-                Ok(()) => {
-                    self.exchange().await;
-                    AUDIT_EVERY
-                }
-                Err(error) => {
-                    let reason = &error as &dyn std::error::Error;
-                    tracing::debug!(reason, "What was spent cannot be read from the audit yet");
-                    AUDIT_AGAIN
-                }
-            };
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.doubt.notified(), if pause == AUDIT_EVERY => {}
-            }
-        }
-    }
-
-    /// Learns from the audit what each run has spent.
-    async fn learn(&self, audit: &Spending) -> Result<(), SpendingError> {
-        let today = self.today();
-        let runs = audit.read(&today.month, &today.day).await?;
-        let mut books = self.books();
-        for run in &runs {
-            books.ledger.learn(&today.month.name, &run.producer, run.month_nanousd);
-            books.ledger.learn(&today.day.name, &run.producer, run.day_nanousd);
-        }
-        books.is_whole = true;
-        Ok(())
     }
 }
 
