@@ -18,22 +18,24 @@ const EXCHANGE_EVERY: Duration = Duration::from_secs(1);
 const AUDIT_EVERY: Duration = Duration::from_secs(600);
 /// How soon it is read again after it could not be.
 const AUDIT_AGAIN: Duration = Duration::from_secs(2);
-/// How long after the first call in a lot is settled Redis is told of it, and the lot ends.
-const LOT_LASTS: Duration = Duration::from_millis(200);
+/// How long a settlement may wait before Redis is told of it, and the lot ends that it was in.
+const SETTLEMENTS_WAIT: Duration = Duration::from_millis(200);
 
 impl Shared {
     pub(super) async fn exchange_for_ever(&self) {
         loop {
             self.exchange().await;
-            self.books().pace.second();
             let again = Instant::now() + EXCHANGE_EVERY;
             loop {
                 tokio::select! {
-                    () = sleep_until(again) => break,
+                    () = sleep_until(again) => {
+                        self.books().pace.second();
+                        break;
+                    }
                     () = self.news.notified() => {
                         // What a lot holds is reserved, whatever was spent of it.
                         if self.books().ledger.has_lot() {
-                            sleep_until(again.min(Instant::now() + LOT_LASTS)).await;
+                            sleep_until(again.min(Instant::now() + SETTLEMENTS_WAIT)).await;
                         }
                         if !self.tell().await {
                             break;
@@ -52,14 +54,14 @@ impl Shared {
                 return true;
             }
         }
-        let heard = self.word(false, Extent::News, None, &self.today()).await;
+        let heard = self.word(false, Extent::News, None).await;
         self.take_in(heard).is_some_and(|is_whole| is_whole)
     }
 
     /// Tells Redis everything, and gives back to it what it has lost.
     pub(super) async fn exchange(&self) {
         for extent in [Extent::Exchange, Extent::Restore] {
-            let heard = self.word(true, extent, None, &self.today()).await;
+            let heard = self.word(true, extent, None).await;
             match self.take_in(heard) {
                 None => return,
                 Some(true) => {

@@ -5,13 +5,14 @@
 //! * A sum belongs to one run of an app, which alone adds to it. So two accounts of the same sum differ only in age, and the
 //!   larger one is the later: accounts can be joined in any order, again and again, and from any source (Redis, the audit),
 //!   and nothing is counted twice.
-//! * A call is open from its reservation until it is settled or expires. A call that is settled late counts all the same.
+//! * A call is open from its reservation until it is settled or expires, by the instance's own clock, which nobody sets. What it
+//!   cost counts also when it is settled later.
 //! * Alone, without Redis, an instance spends at most a share of what it knew to be left.
 //! * Calls may stand in a lot, room that Redis has reserved for many of them: calls under way in it, what was spent in it and is
 //!   untold, and what is left of it are together never more than it. Whatever is told to Redis ends the lot, and tells
 //!   of each call in it by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::BudgetPeriod;
@@ -23,8 +24,10 @@ use super::lot::Lot;
 const REAL: &str = "real:";
 /// Fields of what simulated ones would have.
 const SIMULATED: &str = "simulated:";
-/// A lot is at most this part of what is left.
+/// A lot is at most one in so many parts of what is left.
 const LOT_PART: u64 = 20;
+/// How much longer than by its own clock Redis may keep a reservation, which it began to count later.
+const LATER_MS: u64 = 10_000;
 
 /// Whose money it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +78,25 @@ pub enum Lack {
     Share,
 }
 
+/// A call that wants room, or has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Its number among this run's.
+    pub number: u64,
+    /// The most that it may cost.
+    pub nanousd: u64,
+    /// When it expires, in milliseconds of the instance's own clock.
+    pub expires_ms: u64,
+}
+
 /// What is to be told to Redis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outgoing {
+    /// How often Redis had lost everything by then.
+    pub losses: u64,
     /// Calls that are over.
     pub closed: Vec<u64>,
-    /// Calls that were reserved without Redis: number, nano-USD, milliseconds until it expires.
+    /// Calls under way that Redis need not know: number, nano-USD, milliseconds until it expires.
     pub opened: Vec<(u64, u64, u64)>,
     /// Days and months, the current ones first.
     pub accounts: Vec<Account>,
@@ -140,7 +156,7 @@ struct Open {
 /// Where a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
-    /// Here alone: Redis was never told.
+    /// Here alone: Redis was never told of it by itself.
     Here,
     /// Here, and perhaps in Redis: it was told, and has not answered.
     Told,
@@ -150,7 +166,7 @@ pub enum Stands {
     InRedis,
 }
 
-/// See the file's head. Times are Unix milliseconds, amounts nano-USD.
+/// See the file's head. Amounts are nano-USD.
 #[derive(Debug)]
 pub struct Ledger {
     limits: Limits,
@@ -160,8 +176,10 @@ pub struct Ledger {
     spans: BTreeMap<String, Sums>,
     open: BTreeMap<u64, Open>,
     lot: Option<Lot>,
-    /// Calls and lots that are over, and of which Redis may not have heard so.
-    closed: BTreeSet<u64>,
+    /// Calls and lots that are over, of which Redis may not have heard so, and when Redis forgets them by itself.
+    closed: BTreeMap<u64, u64>,
+    losses: u64,
+    now_ms: u64,
     /// What other instances had reserved when Redis was last heard.
     reserved_elsewhere: u64,
 }
@@ -176,7 +194,9 @@ impl Ledger {
             spans: BTreeMap::new(),
             open: BTreeMap::new(),
             lot: None,
-            closed: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            losses: 0,
+            now_ms: 0,
             reserved_elsewhere: 0,
         }
     }
@@ -186,32 +206,36 @@ impl Ledger {
         self.limits
     }
 
+    /// The instance's own clock shows so many milliseconds. Drops what has expired.
+    pub fn at(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.open.retain(|_, open| open.expires_ms > now_ms);
+        self.closed.retain(|_, forgotten_ms| *forgotten_ms > now_ms);
+    }
+
     /// Reserves room for a call without Redis; `stands` is [`Stands::Told`] where Redis was asked for it and may have it.
     ///
     /// # Errors
     /// In which period there is none, and why.
     pub fn reserve_alone(
         &mut self,
-        call: u64,
-        nanousd: u64,
-        expires_ms: u64,
+        call: Call,
         stands: Stands,
         today: &Today,
     ) -> Result<(), (BudgetPeriod, Lack)> {
-        self.expire(today.at_ms);
         // The month first: where it has no room, the end of the day brings none.
         for period in [BudgetPeriod::Monthly, BudgetPeriod::Daily] {
-            self.room_alone(period, nanousd, today).map_err(|lack| (period, lack))?;
+            self.room_alone(period, call.nanousd, today).map_err(|lack| (period, lack))?;
         }
-        self.reserved(call, nanousd, expires_ms, stands);
+        self.reserved(call, stands);
         Ok(())
     }
 
     /// Reserves room for a call in the lot, if there is one with room.
-    pub fn reserve_in_lot(&mut self, call: u64, nanousd: u64, expires_ms: u64) -> bool {
-        let has_room = self.lot.as_mut().is_some_and(|lot| lot.take(nanousd, expires_ms));
+    pub fn reserve_in_lot(&mut self, call: Call) -> bool {
+        let has_room = self.lot.as_mut().is_some_and(|lot| lot.take(call.nanousd, call.expires_ms));
         if has_room {
-            self.reserved(call, nanousd, expires_ms, Stands::InLot);
+            self.reserved(call, Stands::InLot);
         }
         has_room
     }
@@ -225,18 +249,27 @@ impl Ledger {
         left(BudgetPeriod::Daily).min(left(BudgetPeriod::Monthly)) / LOT_PART
     }
 
-    /// Takes in that Redis has reserved a lot.
-    pub fn granted(&mut self, lot: Lot) {
-        self.end_lot();
-        self.lot = Some(lot);
+    /// Takes in that Redis has reserved a lot when it was told what was `sent`. It may have lost it since.
+    pub fn granted(&mut self, lot: Lot, sent: &Outgoing) {
+        if self.is_current(sent) {
+            self.end_lot();
+            self.lot = Some(lot);
+        } else {
+            self.doubt(lot.number(), lot.expires_ms());
+        }
     }
 
     /// Ends the lot: its calls stand for themselves from now on.
     pub fn end_lot(&mut self) {
         let Some(lot) = self.lot.take() else { return };
-        self.closed.insert(lot.number());
+        self.doubt(lot.number(), lot.expires_ms());
         let in_lot = self.open.values_mut().filter(|open| open.stands == Stands::InLot);
         in_lot.for_each(|open| open.stands = Stands::Here);
+    }
+
+    /// Whether Redis has lost nothing since it was told this.
+    pub fn is_current(&self, sent: &Outgoing) -> bool {
+        sent.losses == self.losses
     }
 
     /// Whether there is a lot.
@@ -264,23 +297,31 @@ impl Ledger {
     }
 
     /// Notes that there is a reservation for a call.
-    pub fn reserved(&mut self, call: u64, nanousd: u64, expires_ms: u64, stands: Stands) {
-        self.open.insert(call, Open { nanousd, expires_ms, stands });
+    pub fn reserved(&mut self, call: Call, stands: Stands) {
+        let Call { number, nanousd, expires_ms } = call;
+        self.open.insert(number, Open { nanousd, expires_ms, stands });
     }
 
-    /// Notes that a call is over and cost `nanousd`, or that nobody knows whether it was ever reserved: then it cost nothing.
-    pub fn release(&mut self, call: u64, nanousd: u64) {
-        let open = self.open.remove(&call);
-        match (open.map(|open| open.stands), &mut self.lot) {
-            // Redis never heard of it.
-            (Some(Stands::Here), _) => {}
-            (Some(Stands::InLot), Some(lot)) => {
-                lot.settle(open.map_or(0, |open| open.nanousd), nanousd);
+    /// Notes that a call is over and cost `nanousd`.
+    pub fn release(&mut self, number: u64, nanousd: u64) {
+        // It expired, and does so in Redis.
+        let Some(open) = self.open.remove(&number) else { return };
+        match (open.stands, &mut self.lot) {
+            (Stands::Here, _) | (Stands::InLot, None) => {}
+            (Stands::InLot, Some(lot)) => {
+                lot.settle(open.nanousd, nanousd);
+                if nanousd > open.nanousd {
+                    // Others hear at once of what nobody had reserved.
+                    self.end_lot();
+                }
             }
-            _ => {
-                self.closed.insert(call);
-            }
+            (Stands::Told | Stands::InRedis, _) => self.doubt(number, open.expires_ms),
         }
+    }
+
+    /// Notes that Redis may hold a reservation which nobody needs, and which expires then.
+    pub fn doubt(&mut self, number: u64, expires_ms: u64) {
+        self.closed.insert(number, expires_ms.saturating_add(LATER_MS));
     }
 
     /// Adds what was spent at a moment.
@@ -310,7 +351,6 @@ impl Ledger {
 
     /// What Redis is to be told: what is new, and `everything` that is known of the current day and month. Ends the lot.
     pub fn outgoing(&mut self, everything: bool, today: &Today) -> Outgoing {
-        self.expire(today.at_ms);
         self.end_lot();
         let current = [&today.day.name, &today.month.name];
         self.spans.retain(|name, sums| current.contains(&name) || is_untold(sums, &self.own));
@@ -321,30 +361,37 @@ impl Ledger {
             Account { span: name.clone(), fields: fields.map(|(field, sum)| (field.clone(), *sum)).collect() }
         };
         let accounts = current.into_iter().chain(late).map(account).collect();
-        let untold = self.open.iter_mut().filter(|(_, open)| open.stands != Stands::InRedis);
-        let opened = untold.map(|(&call, open)| {
-            open.stands = Stands::Told;
-            (call, open.nanousd, open.expires_ms.saturating_sub(today.at_ms))
+        // Those that stand in Redis too, now and then: a replica that took its place may not have heard of them.
+        let now_ms = self.now_ms;
+        let wanted = self.open.iter_mut().filter(|(_, open)| everything || open.stands != Stands::InRedis);
+        let opened = wanted.map(|(&call, open)| {
+            open.stands = if open.stands == Stands::InRedis { Stands::InRedis } else { Stands::Told };
+            (call, open.nanousd, open.expires_ms.saturating_sub(now_ms))
         });
         let opened = opened.collect();
-        Outgoing { closed: self.closed.iter().copied().collect(), opened, accounts }
+        Outgoing { losses: self.losses, closed: self.closed.keys().copied().collect(), opened, accounts }
     }
 
     /// Takes in that Redis has what it was told, and what it tells.
     pub fn told(&mut self, sent: &Outgoing, heard: &Incoming) {
-        for call in &sent.closed {
+        // What it was told before it lost everything says nothing of what it has.
+        let counts = self.is_current(sent);
+        for call in sent.closed.iter().filter(|_| counts) {
             self.closed.remove(call);
         }
-        for (call, ..) in &sent.opened {
-            if let Some(open) = self.open.get_mut(call) {
-                open.stands = Stands::InRedis;
+        for &(call, _, lasts_ms) in &sent.opened {
+            match self.open.get_mut(&call) {
+                Some(open) if counts => open.stands = Stands::InRedis,
+                Some(_) => {}
+                // It ended meanwhile, and Redis may have heard of its end first.
+                None => self.doubt(call, self.now_ms.saturating_add(lasts_ms)),
             }
         }
         for (index, Account { span, fields }) in sent.accounts.iter().enumerate() {
             let sums = self.spans.entry(span.clone()).or_default();
             for (told, own) in sums.told.iter_mut().zip(&self.own) {
-                let now = fields.iter().find(|(field, _)| field == own).map_or(0, |(_, nanousd)| *nanousd);
-                *told = (*told).max(now);
+                let now = fields.iter().find(|(field, _)| counts && field == own);
+                *told = (*told).max(now.map_or(0, |(_, nanousd)| *nanousd));
             }
             let heard = heard.spans.get(index).into_iter().flatten();
             for (field, nanousd) in heard.filter(|(field, _)| is_sum(field)) {
@@ -358,6 +405,7 @@ impl Ledger {
 
     /// Takes in that Redis has lost what it was told.
     pub fn untold(&mut self) {
+        self.losses += 1;
         self.end_lot();
         self.open.values_mut().for_each(|open| open.stands = Stands::Told);
         self.spans.values_mut().for_each(|sums| sums.told = [0; 2]);
@@ -387,10 +435,6 @@ impl Ledger {
         !self.closed.is_empty()
             || self.open.values().any(|open| open.stands != Stands::InRedis)
             || self.spans.values().any(spent)
-    }
-
-    fn expire(&mut self, now_ms: u64) {
-        self.open.retain(|_, open| open.expires_ms > now_ms);
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Lot {
 }
 
 impl Lot {
-    /// The lot that Redis knows under this call's number, and lets expire then (Unix milliseconds).
+    /// The lot that Redis knows under this number, and lets expire then or later, by the instance's own clock.
     pub fn new(number: u64, nanousd: u64, expires_ms: u64) -> Self {
         Self { number, nanousd, left: nanousd, expires_ms }
     }
@@ -26,12 +26,18 @@ impl Lot {
         self.number
     }
 
+    /// When it expires.
+    pub fn expires_ms(&self) -> u64 {
+        self.expires_ms
+    }
+
     /// What it holds in Redis.
     pub fn nanousd(&self) -> u64 {
         self.nanousd
     }
 
-    /// Takes room for a call, which expires then, if there is enough.
+    /// Takes room for a call, which expires then, if there is enough. One that has more patience than the call for which the lot was
+    /// fetched may find no place.
     pub fn take(&mut self, nanousd: u64, expires_ms: u64) -> bool {
         let has_room = self.left >= nanousd && self.expires_ms >= expires_ms;
         self.left -= if has_room { nanousd } else { 0 };

@@ -24,13 +24,13 @@ mod till;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use techsapo_shared::labels::{BudgetPeriod, ClosedLabel as _};
 use tokio::sync::Notify;
 
 use self::calendar::{Calendar, Span, Today};
-use self::ledger::{Lack, Ledger, Limits, Money, Outgoing, Stands, span};
+use self::ledger::{Call, Lack, Ledger, Limits, Money, Outgoing, Stands, span};
 use self::lot::{Lot, Pace};
 pub use self::state::{BudgetState, Link, PeriodState, Refusal};
 use self::till::{Extent, Heard, Outcome, Till, Wanted};
@@ -41,12 +41,12 @@ use crate::store::redis::{Redis, StoreError};
 
 /// How much longer than its call a reservation lasts: time for settling it.
 const GRACE: Duration = Duration::from_secs(60);
-/// How much longer than its last call Redis keeps a lot: it ends within a second, unless this instance does.
+/// How much longer than the call for which it was fetched Redis keeps a lot: it ends within a second, unless this instance does.
 const LOT_GRACE_MS: u64 = 5_000;
 /// When to ask again where calls under way may give room back: about as long as such a call takes.
 const SOON: Duration = Duration::from_secs(5);
 
-/// What tells the time, in Unix milliseconds.
+/// What tells the date, in Unix milliseconds: it may be set.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The budget, as one instance sees it. Cheap to clone.
@@ -60,6 +60,7 @@ struct Shared {
     limits: Limits,
     calendar: Calendar,
     now: Now,
+    began: Instant,
     /// The day and month of the last look at the clock.
     today: Mutex<Today>,
     till: Till,
@@ -116,6 +117,7 @@ impl Budget {
             today: Mutex::new(calendar.at(now())),
             calendar,
             now,
+            began: Instant::now(),
             till: Till::new(redis, run),
             audit,
             books: Mutex::new(books),
@@ -136,63 +138,60 @@ impl Budget {
         if !shared.enforced {
             return Ok(self.reservation(None));
         }
+        let number = shared.calls.fetch_add(1, Ordering::Relaxed);
+        let expires_ms =
+            shared.own_ms().saturating_add(clock::micros(patience.saturating_add(GRACE)) / 1_000);
         // A call that nobody knows a price for still needs a budget that is not used up.
-        let nanousd = nanousd.max(1);
-        let call = shared.calls.fetch_add(1, Ordering::Relaxed);
-        let lasts_ms = clock::micros(patience.saturating_add(GRACE)) / 1_000;
-        let today = shared.today();
-        let expires_ms = today.at_ms.saturating_add(lasts_ms);
-        let lot_nanousd = {
+        let call = Call { number, nanousd: nanousd.max(1), expires_ms };
+        let lot = {
             let mut books = shared.books();
             books.pace.call();
-            if books.ledger.reserve_in_lot(call, nanousd, expires_ms) {
-                return Ok(self.reservation(Some(call)));
+            if books.ledger.reserve_in_lot(call) {
+                return Ok(self.reservation(Some(number)));
             }
-            books.lot_for(nanousd, &today)
+            books.lot_for(call, &shared.today())
         };
-        if let Some(lot_nanousd) = lot_nanousd {
-            shared.fetch_lot(lot_nanousd, lasts_ms, &today).await;
-            if shared.books().ledger.reserve_in_lot(call, nanousd, expires_ms) {
-                return Ok(self.reservation(Some(call)));
+        if let Some(lot_nanousd) = lot {
+            match shared.reserve_in_new_lot(call, lot_nanousd).await {
+                Some(true) => return Ok(self.reservation(Some(number))),
+                Some(false) => {}
+                // It is not waited for twice.
+                None => {
+                    return shared.reserve_alone(call, Stands::Here).map(|()| self.reservation(Some(number)));
+                }
             }
         }
-        let wanted = Wanted { call, nanousd, lasts_ms, limits: shared.limits };
-        let heard = shared.word(false, Extent::News, Some(wanted), &today).await;
-
-        let mut books = shared.books();
-        match &heard {
+        let mut question = shared.question(call, false);
+        let heard = shared.word(false, Extent::News, Some(shared.wanted(call))).await;
+        question.is_answered(&heard);
+        let stands = match heard {
             Ok((outgoing, heard)) => {
+                let mut books = shared.books();
                 if heard.outcome == Outcome::Reserved {
-                    books.ledger.reserved(call, nanousd, expires_ms, Stands::InRedis);
+                    let stands =
+                        if books.ledger.is_current(&outgoing) { Stands::InRedis } else { Stands::Told };
+                    books.ledger.reserved(call, stands);
                 }
-                books.ledger.told(outgoing, &heard.incoming);
+                books.ledger.told(&outgoing, &heard.incoming);
                 match heard.outcome {
-                    Outcome::Reserved => return Ok(self.reservation(Some(call))),
+                    Outcome::Reserved => return Ok(self.reservation(Some(number))),
                     Outcome::Full(period) => {
-                        let lack = if heard.spent_in(period) + nanousd > shared.limits.of(period) {
-                            Lack::Spent
-                        } else {
-                            Lack::Reserved
-                        };
-                        return Err(books.refuse(period, lack, &today));
+                        let is_spent = heard.spent_in(period) + call.nanousd > shared.limits.of(period);
+                        let lack = if is_spent { Lack::Spent } else { Lack::Reserved };
+                        return Err(books.refuse(period, lack, &shared.today()));
                     }
                     // It has lost everything, which is to be seen to at once.
                     Outcome::Open => shared.news.notify_one(),
                 }
+                Stands::Here
             }
-            Err(_) => books.link(Link::Alone, &shared.limits),
-        }
-        // Without an answer, it may have been reserved all the same.
-        let stands = if matches!(heard, Err(StoreError::Failed(_))) { Stands::Told } else { Stands::Here };
-        match books.ledger.reserve_alone(call, nanousd, expires_ms, stands, &today) {
-            Ok(()) => Ok(self.reservation(Some(call))),
-            Err((period, lack)) => {
-                if stands == Stands::Told {
-                    books.ledger.release(call, 0);
-                }
-                Err(books.refuse(period, lack, &today))
+            Err(error) => {
+                shared.books().link(Link::Alone, &shared.limits);
+                // Without an answer, it may have been reserved all the same.
+                if matches!(error, StoreError::Failed(_)) { Stands::Told } else { Stands::Here }
             }
-        }
+        };
+        shared.reserve_alone(call, stands).map(|()| self.reservation(Some(number)))
     }
 
     fn reservation(&self, call: Option<u64>) -> Reservation {
@@ -250,6 +249,21 @@ impl Shared {
         today.clone()
     }
 
+    /// Milliseconds of this instance's own clock, which nobody sets.
+    fn own_ms(&self) -> u64 {
+        clock::micros(self.began.elapsed()) / 1_000
+    }
+
+    fn wanted(&self, call: Call) -> Wanted {
+        let Call { number, nanousd, expires_ms } = call;
+        let lasts_ms = expires_ms.saturating_sub(self.own_ms());
+        Wanted { call: number, nanousd, lasts_ms, limits: self.limits }
+    }
+
+    fn question(&self, call: Call, is_lot: bool) -> Question<'_> {
+        Question { shared: self, call, is_lot, is_in_doubt: true }
+    }
+
     /// Tells Redis what there is to tell, and asks. Where Redis is known to be away, nothing is put together: that would take
     /// the longer, the longer it is away.
     async fn word(
@@ -257,35 +271,50 @@ impl Shared {
         everything: bool,
         extent: Extent,
         wanted: Option<Wanted>,
-        today: &Today,
     ) -> Result<(Outgoing, Heard), StoreError> {
         if !self.till.is_open() {
             return Err(StoreError::Away);
         }
-        let outgoing = self.books().ledger.outgoing(everything, today);
+        let today = self.today();
+        let outgoing = {
+            let mut books = self.books();
+            books.ledger.at(self.own_ms());
+            books.ledger.outgoing(everything, &today)
+        };
         let heard = self.till.step(&outgoing, extent, wanted).await?;
         Ok((outgoing, heard))
     }
 
-    /// Has Redis reserve a lot. What comes of it stands in the ledger.
-    async fn fetch_lot(&self, nanousd: u64, call_lasts_ms: u64, today: &Today) {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let lasts_ms = call_lasts_ms + LOT_GRACE_MS;
-        let wanted = Wanted { call: number, nanousd, lasts_ms, limits: self.limits };
-        self.books().asks_for_lot = true;
-        let mut asking = AskingForLot { shared: self, number, is_in_doubt: true };
-        let heard = self.word(false, Extent::News, Some(wanted), today).await;
-        asking.is_in_doubt = matches!(heard, Err(StoreError::Failed(_)));
+    /// Reserves room for a call by this instance's own account.
+    fn reserve_alone(&self, call: Call, stands: Stands) -> Result<(), Refusal> {
+        let today = self.today();
         let mut books = self.books();
-        match heard {
-            Ok((outgoing, heard)) => {
-                if heard.outcome == Outcome::Reserved {
-                    books.ledger.granted(Lot::new(number, nanousd, today.at_ms.saturating_add(lasts_ms)));
-                }
-                books.ledger.told(&outgoing, &heard.incoming);
+        books.ledger.at(self.own_ms());
+        books.ledger.reserve_alone(call, stands, &today).map_err(|(period, lack)| {
+            if stands == Stands::Told {
+                books.ledger.doubt(call.number, call.expires_ms);
             }
-            Err(_) => books.link(Link::Alone, &self.limits),
+            books.refuse(period, lack, &today)
+        })
+    }
+
+    /// Has Redis reserve a lot, and takes a call's room of it: whether there is some; nothing where Redis did not answer.
+    async fn reserve_in_new_lot(&self, call: Call, nanousd: u64) -> Option<bool> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let lot = Call { number, nanousd, expires_ms: call.expires_ms.saturating_add(LOT_GRACE_MS) };
+        let mut question = self.question(lot, true);
+        let heard = self.word(false, Extent::News, Some(self.wanted(lot))).await;
+        question.is_answered(&heard);
+        let mut books = self.books();
+        let Ok((outgoing, heard)) = heard else {
+            books.link(Link::Alone, &self.limits);
+            return None;
+        };
+        if heard.outcome == Outcome::Reserved {
+            books.ledger.granted(Lot::new(number, nanousd, lot.expires_ms), &outgoing);
         }
+        books.ledger.told(&outgoing, &heard.incoming);
+        Some(books.ledger.reserve_in_lot(call))
     }
 }
 
@@ -316,14 +345,15 @@ impl Books {
         refusal
     }
 
-    /// How large a lot should be that a call of this size is looking for; nothing where it had better ask for itself.
-    fn lot_for(&self, nanousd: u64, today: &Today) -> Option<u64> {
+    /// How large a lot should be that this call is to ask for; nothing where it had better ask for itself. One asks at a time.
+    fn lot_for(&mut self, call: Call, today: &Today) -> Option<u64> {
         let calls = self.pace.calls_in_lot();
         if calls == 1 || self.asks_for_lot || self.link != Some(Link::Shared) {
             return None;
         }
-        let lot_nanousd = nanousd.saturating_mul(calls).min(self.ledger.lot_at_most(today));
-        (lot_nanousd / 2 >= nanousd).then_some(lot_nanousd)
+        let nanousd = call.nanousd.saturating_mul(calls).min(self.ledger.lot_at_most(today));
+        self.asks_for_lot = nanousd / 2 >= call.nanousd;
+        self.asks_for_lot.then_some(nanousd)
     }
 
     fn link(&mut self, link: Link, limits: &Limits) {
@@ -348,19 +378,30 @@ impl Books {
     }
 }
 
-/// A lot that Redis was asked for. Dropped while it may have been reserved without anybody's knowing, it is given back.
-struct AskingForLot<'a> {
+/// What Redis is asked to reserve. Dropped while it may have been reserved without anybody's knowing, it is given back.
+struct Question<'a> {
     shared: &'a Shared,
-    number: u64,
+    call: Call,
+    is_lot: bool,
     is_in_doubt: bool,
 }
 
-impl Drop for AskingForLot<'_> {
+impl Question<'_> {
+    /// Who asked sees to what was answered, or that it was not.
+    fn is_answered<T>(&mut self, answer: &Result<T, StoreError>) {
+        // Nobody else gives back a lot whose answer was lost.
+        self.is_in_doubt = self.is_lot && matches!(answer, Err(StoreError::Failed(_)));
+    }
+}
+
+impl Drop for Question<'_> {
     fn drop(&mut self) {
         let mut books = self.shared.books();
-        books.asks_for_lot = false;
+        books.asks_for_lot &= !self.is_lot;
         if self.is_in_doubt {
-            books.ledger.release(self.number, 0);
+            books.ledger.doubt(self.call.number, self.call.expires_ms);
+            drop(books);
+            self.shared.news.notify_one();
         }
     }
 }

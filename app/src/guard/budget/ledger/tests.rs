@@ -1,5 +1,7 @@
 //! The rules of an account, and that accounts agree whatever happens to Redis: random histories against a plain sum.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
@@ -11,6 +13,10 @@ const DAY_MS: u64 = 86_400_000;
 
 fn today_at(ms: u64) -> Today {
     Calendar::new(TimeZone::UTC).at(ms)
+}
+
+fn call(number: u64, nanousd: u64, expires_ms: u64) -> Call {
+    Call { number, nanousd, expires_ms }
 }
 
 fn ledger(run: &str, daily: u64, alone_ppm: u32) -> Ledger {
@@ -69,14 +75,14 @@ fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
     let mut own = ledger("own", 100, 500_000);
     let mut till = Till::default();
     other.spend(Money::Real, 10, &today);
-    other.reserve_alone(1, 10, u64::MAX, Stands::Here, &today).unwrap();
+    other.reserve_alone(call(1, 10, u64::MAX), Stands::Here, &today).unwrap();
     till.exchange(&mut other, &today);
     till.exchange(&mut own, &today);
     assert_eq!((own.spent(Money::Real, &today.day), own.reserved_nanousd()), (10, 10));
 
     // 80 are left, of which 40 are its own.
-    let reserve = |ledger: &mut Ledger, call, nanousd| {
-        ledger.reserve_alone(call, nanousd, u64::MAX, Stands::Here, &today)
+    let reserve = |ledger: &mut Ledger, number, nanousd| {
+        ledger.reserve_alone(call(number, nanousd, u64::MAX), Stands::Here, &today)
     };
     let refused = |lack| Err((BudgetPeriod::Daily, lack));
     assert_eq!(reserve(&mut own, 1, 91), refused(Lack::Spent));
@@ -99,8 +105,11 @@ fn alone_an_instance_spends_its_share_of_what_was_left_and_no_more() {
 #[test]
 fn a_share_of_one_is_all_and_of_nothing_is_nothing() {
     let today = today_at(NOON_MS);
-    assert_eq!(ledger("own", 100, WHOLE_PPM).reserve_alone(1, 100, u64::MAX, Stands::Here, &today), Ok(()));
-    let refused = ledger("own", 100, 0).reserve_alone(1, 1, u64::MAX, Stands::Here, &today);
+    assert_eq!(
+        ledger("own", 100, WHOLE_PPM).reserve_alone(call(1, 100, u64::MAX), Stands::Here, &today),
+        Ok(())
+    );
+    let refused = ledger("own", 100, 0).reserve_alone(call(1, 1, u64::MAX), Stands::Here, &today);
     assert_eq!(refused, Err((BudgetPeriod::Monthly, Lack::Share)));
 }
 
@@ -109,7 +118,7 @@ fn simulated_money_takes_no_room() {
     let today = today_at(NOON_MS);
     let mut ledger = ledger("own", 100, WHOLE_PPM);
     ledger.spend(Money::Simulated, 5_000, &today);
-    assert_eq!(ledger.reserve_alone(1, 100, u64::MAX, Stands::Here, &today), Ok(()));
+    assert_eq!(ledger.reserve_alone(call(1, 100, u64::MAX), Stands::Here, &today), Ok(()));
     let sums = [Money::Real, Money::Simulated].map(|money| ledger.spent(money, &today.month));
     assert_eq!(sums, [0, 5_000]);
 }
@@ -120,14 +129,14 @@ fn a_new_day_has_room_and_the_month_goes_on() {
     for day in 0..3 {
         let today = today_at(NOON_MS + day * DAY_MS);
         let room = if day == 2 { 200 } else { 400 };
-        assert!(ledger.reserve_alone(day, room + 1, u64::MAX, Stands::Here, &today).is_err());
-        assert_eq!(ledger.reserve_alone(day, room, u64::MAX, Stands::Here, &today), Ok(()), "{day}");
+        assert!(ledger.reserve_alone(call(day, room + 1, u64::MAX), Stands::Here, &today).is_err());
+        assert_eq!(ledger.reserve_alone(call(day, room, u64::MAX), Stands::Here, &today), Ok(()), "{day}");
         ledger.release(day, 0);
         ledger.spend(Money::Real, 400, &today);
     }
     let today = today_at(NOON_MS + 3 * DAY_MS);
     assert_eq!(
-        ledger.reserve_alone(9, 1, u64::MAX, Stands::Here, &today),
+        ledger.reserve_alone(call(9, 1, u64::MAX), Stands::Here, &today),
         Err((BudgetPeriod::Monthly, Lack::Spent))
     );
 }
@@ -136,9 +145,13 @@ fn a_new_day_has_room_and_the_month_goes_on() {
 fn a_reservation_that_is_never_settled_expires_and_a_late_settlement_counts() {
     let today = today_at(NOON_MS);
     let mut ledger = ledger("own", 100, WHOLE_PPM);
-    ledger.reserve_alone(1, 100, NOON_MS + 10, Stands::Here, &today).unwrap();
-    assert!(ledger.reserve_alone(2, 1, u64::MAX, Stands::Here, &today_at(NOON_MS + 9)).is_err());
-    assert_eq!(ledger.reserve_alone(2, 1, u64::MAX, Stands::Here, &today_at(NOON_MS + 10)), Ok(()));
+    ledger.at(1_000);
+    ledger.reserve_alone(call(1, 100, 1_010), Stands::Here, &today).unwrap();
+    ledger.at(1_009);
+    let other_date = today_at(NOON_MS + 60_000);
+    assert!(ledger.reserve_alone(call(2, 1, u64::MAX), Stands::Here, &other_date).is_err());
+    ledger.at(1_010);
+    assert_eq!(ledger.reserve_alone(call(2, 1, u64::MAX), Stands::Here, &today), Ok(()));
     ledger.release(1, 0);
     ledger.spend(Money::Real, 60, &today);
     assert_eq!((ledger.reserved_nanousd(), ledger.spent(Money::Real, &today.day)), (1, 60));
@@ -153,17 +166,21 @@ fn redis_is_told_what_is_new_and_after_a_loss_everything() {
     ledger.spend(Money::Real, 5, &yesterday);
     ledger.learn(&today.month.name, "gone", 7);
     ledger.learn(&today.month.name, "own", 999);
-    ledger.reserve_alone(1, 10, u64::MAX, Stands::Here, &today).unwrap();
+    ledger.reserve_alone(call(1, 10, u64::MAX), Stands::Here, &today).unwrap();
     assert!(ledger.has_news());
     let sent = ledger.outgoing(false, &today);
     let names: Vec<_> = sent.accounts.iter().map(|account| account.span.as_str()).collect();
     assert_eq!(names, ["2026-09-22", "2026-09", "2026-09-21"], "the day of what is told late");
     assert_eq!(sent.accounts[1].fields, [("real:own".to_owned(), 5)], "others' sums only in an exchange");
-    assert_eq!(sent.opened, [(1, 10, u64::MAX - today.at_ms)]);
+    assert_eq!(sent.opened, [(1, 10, u64::MAX)]);
     till.exchange(&mut ledger, &today);
     assert!(!ledger.has_news());
     let silent = ledger.outgoing(true, &today);
-    assert_eq!((silent.opened.len(), silent.accounts.len()), (0, 2));
+    assert_eq!(
+        silent.opened, sent.opened,
+        "in an exchange what stands there is told again, for a replica may lack it"
+    );
+    assert_eq!(silent.accounts.len(), 2);
     assert_eq!(silent.accounts[1].fields, [("real:gone".to_owned(), 7), ("real:own".to_owned(), 5)]);
 
     ledger.untold();
@@ -182,18 +199,69 @@ fn redis_is_told_what_is_new_and_after_a_loss_everything() {
 fn a_call_that_redis_never_heard_of_leaves_nothing_to_tell() {
     let today = today_at(NOON_MS);
     let mut ledger = ledger("own", 100, WHOLE_PPM);
-    for call in 0..1_000 {
-        ledger.reserve_alone(call, 10, u64::MAX, Stands::Here, &today).unwrap();
-        ledger.release(call, 0);
+    for number in 0..1_000 {
+        ledger.reserve_alone(call(number, 10, u64::MAX), Stands::Here, &today).unwrap();
+        ledger.release(number, 0);
     }
     assert!(!ledger.has_news() && ledger.outgoing(true, &today).closed.is_empty());
     // One that may have been heard of is told, until it was answered.
-    ledger.reserve_alone(1, 10, u64::MAX, Stands::Here, &today).unwrap();
+    ledger.reserve_alone(call(1, 10, u64::MAX), Stands::Here, &today).unwrap();
     assert_eq!(ledger.outgoing(false, &today).opened.len(), 1);
     ledger.release(1, 0);
-    ledger.reserve_alone(2, 10, u64::MAX, Stands::Told, &today).unwrap();
+    ledger.reserve_alone(call(2, 10, u64::MAX), Stands::Told, &today).unwrap();
     ledger.release(2, 0);
     assert_eq!(ledger.outgoing(false, &today).closed, [1, 2]);
+}
+
+#[test]
+fn what_redis_was_told_before_a_loss_or_hears_late_is_put_right() {
+    let today = today_at(NOON_MS);
+    let mut ledger = ledger("own", 100, WHOLE_PPM);
+    ledger.reserve_alone(call(1, 10, u64::MAX), Stands::Here, &today).unwrap();
+    ledger.spend(Money::Real, 5, &today);
+    let before = ledger.outgoing(false, &today);
+    ledger.untold();
+    // The answer comes from a Redis that was emptied since.
+    ledger.granted(Lot::new(2, 50, u64::MAX), &before);
+    ledger.told(&before, &Incoming::default());
+    assert!(!ledger.has_lot());
+    let again = ledger.outgoing(false, &today);
+    assert_eq!((&again.opened, &again.closed[..]), (&vec![(1, 10, u64::MAX)], &[2][..]));
+    assert!(ledger.has_news(), "what was spent is untold");
+    // A call ends while Redis is told that it is under way.
+    ledger.release(1, 0);
+    let over = ledger.outgoing(false, &today);
+    ledger.told(&over, &Incoming::default());
+    assert!(ledger.outgoing(false, &today).closed.is_empty());
+    ledger.told(&again, &Incoming::default());
+    assert_eq!(ledger.outgoing(false, &today).closed, [1]);
+}
+
+#[test]
+fn what_redis_forgets_by_itself_need_not_be_told() {
+    let today = today_at(NOON_MS);
+    let mut ledger = ledger("own", 100, WHOLE_PPM);
+    for number in 0..100 {
+        ledger.at(number);
+        ledger.reserve_alone(call(number, 1, number + 5), Stands::Told, &today).unwrap();
+        ledger.release(number, 0);
+    }
+    assert_eq!(ledger.outgoing(false, &today).closed.len(), 100);
+    ledger.at(100 + 5 + LATER_MS);
+    assert!(ledger.outgoing(false, &today).closed.is_empty());
+}
+
+#[test]
+fn a_call_in_a_lot_that_was_dearer_than_reserved_ends_it() {
+    let today = today_at(NOON_MS);
+    let mut ledger = ledger("own", 100, WHOLE_PPM);
+    let sent = ledger.outgoing(false, &today);
+    ledger.granted(Lot::new(1, 50, u64::MAX), &sent);
+    assert!(ledger.reserve_in_lot(call(2, 10, u64::MAX)) && ledger.reserve_in_lot(call(3, 10, u64::MAX)));
+    ledger.release(2, 10);
+    assert!(ledger.has_lot());
+    ledger.release(3, 11);
+    assert!(!ledger.has_lot() && ledger.outgoing(false, &today).closed == [1]);
 }
 
 /// What may happen to three instances and their Redis.
@@ -320,24 +388,24 @@ impl Caller {
     }
 
     fn reserve(&mut self, till: &mut Till, nanousd: u64, calls: u64, limit: u64, today: &Today) {
-        let (call, run) = (self.number(), self.ledger.run.clone());
+        let (wanted, run) = (call(self.number(), nanousd, u64::MAX), self.ledger.run.clone());
         let lot = self.number();
-        if !self.ledger.reserve_in_lot(call, nanousd, u64::MAX) {
+        if !self.ledger.reserve_in_lot(wanted) {
             let sent = self.ledger.outgoing(false, today);
             let mut heard = till.step(&run, &sent);
             if till.reserve(&run, lot, nanousd * calls, limit) {
-                self.ledger.granted(Lot::new(lot, nanousd * calls, u64::MAX));
+                self.ledger.granted(Lot::new(lot, nanousd * calls, u64::MAX), &sent);
             }
             heard.reserved = till.open.values().sum();
             self.ledger.told(&sent, &heard);
-            let is_in_lot = self.ledger.reserve_in_lot(call, nanousd, u64::MAX);
-            if !is_in_lot && till.reserve(&run, call, nanousd, limit) {
-                self.ledger.reserved(call, nanousd, u64::MAX, Stands::InRedis);
+            let is_in_lot = self.ledger.reserve_in_lot(wanted);
+            if !is_in_lot && till.reserve(&run, wanted.number, nanousd, limit) {
+                self.ledger.reserved(wanted, Stands::InRedis);
             } else if !is_in_lot {
                 return;
             }
         }
-        self.promised.push((call, nanousd));
+        self.promised.push((wanted.number, nanousd));
     }
 
     fn settle(&mut self, share: u64, today: &Today) -> u64 {
