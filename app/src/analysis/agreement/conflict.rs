@@ -12,8 +12,7 @@ use rustc_hash::FxHashMap;
 use super::lexicon::{NEGATING_PREFIXES, NEGATING_PREFIXES_JA, OPPOSITES, OPPOSITES_JA};
 use super::numbers::{Dimension, Quantity, unmatched};
 use super::sentence::{Sentence, Term, stem};
-use super::similarity::hash;
-use super::text::has_unspaced;
+use super::text::{has_unspaced, hash};
 use super::{Fingerprint, code};
 
 /// What two answers contradict each other in. The order is that of the report.

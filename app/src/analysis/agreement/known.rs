@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::lexicon::{
     AGAINST, ASKING, ENDING_A_REACH, FOR, FUNCTION_WORDS, NEGATORS, NO, RECOMMENDING, SUBORDINATING, YES,
 };
-use super::similarity::hash;
+use super::text::hash;
 
 /// The lists that a word stands in: a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

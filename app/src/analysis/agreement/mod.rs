@@ -126,7 +126,7 @@ impl Fingerprint {
             stance: stance::stance(&reading, question.asked, &question.topic),
             code: code::bags(&parts.code),
             sentences,
-            whole: (parts.sentences, parts.code, parts.is_cut.then(|| similarity::hash(answer))),
+            whole: (parts.sentences, parts.code, parts.is_cut.then(|| text::hash(answer))),
         }
     }
 

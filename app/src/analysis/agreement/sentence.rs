@@ -11,8 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::known::Known;
 use super::lexicon::{MODAL_NOUNS_JA, NEGATIONS_JA, NO_NEGATIONS, NO_NEGATIONS_JA};
-use super::similarity::hash;
-use super::text::{is_hiragana, is_ideograph, is_katakana};
+use super::text::{hash, is_hiragana, is_ideograph, is_katakana};
 use super::words::{Clause, Reading, Word, words};
 
 /// How many words with a meaning a negation reaches in English.

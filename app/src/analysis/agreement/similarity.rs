@@ -1,11 +1,7 @@
 //! Likeness of wording: ½ cosine of the sublinear term frequencies + ½ Dice's coefficient of the character trigrams.
 
-use std::hash::{BuildHasher, Hash};
-
-use rustc_hash::FxBuildHasher;
-
 use super::sentence::Sentence;
-use super::text::{is_hiragana, is_ideograph};
+use super::text::{hash, is_hiragana, is_ideograph};
 use super::words::Reading;
 
 /// How much a term without a meaning of its own counts beside one that has one.
@@ -108,11 +104,6 @@ fn find(rest: &mut &[(u64, f64)], key: u64) -> Option<f64> {
         *rest = after;
     }
     None
-}
-
-/// The same in every run: the hasher has no seed.
-pub(super) fn hash(text: impl Hash) -> u64 {
-    FxBuildHasher.hash_one(text)
 }
 
 /// Bits of a character in a trigram.

@@ -6,8 +6,10 @@
 //! [`MOST_SENTENCES`] nothing is read.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, Hash};
 
 use caseless::Caseless;
+use rustc_hash::FxBuildHasher;
 use unicode_normalization::UnicodeNormalization;
 
 /// Characters of an answer that are read. What decides an answer stands in its first pages.
@@ -59,6 +61,11 @@ impl Parts {
         parts.sentences.truncate(MOST_SENTENCES);
         parts
     }
+}
+
+/// Of a text, or a part of one: the same in every run, for the hasher has no seed.
+pub(super) fn hash(text: impl Hash) -> u64 {
+    FxBuildHasher.hash_one(text)
 }
 
 /// NFKC, and full case folding.

@@ -8,8 +8,7 @@ use std::ops::Range;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::known::Known;
-use super::similarity::hash;
-use super::text::has_unspaced;
+use super::text::{has_unspaced, hash};
 
 /// An English word, apostrophes resolved.
 #[derive(Debug, Clone, Copy)]
