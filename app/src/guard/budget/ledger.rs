@@ -96,7 +96,7 @@ pub struct Outgoing {
     pub losses: u64,
     /// Calls that are over.
     pub closed: Vec<u64>,
-    /// Calls under way that Redis need not know: number, nano-USD, milliseconds until it expires.
+    /// Calls under way of which Redis may not know: number, nano-USD, milliseconds until it expires.
     pub opened: Vec<(u64, u64, u64)>,
     /// Days and months, the current ones first.
     pub accounts: Vec<Account>,

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use techsapo_tests::engine::succeed;
-use techsapo_tests::{Backups, Namespace, Process, binaries, wait};
+use techsapo_tests::{Backups, Process, binaries, wait};
 
-use super::mutual::{DATA, Data, MONITORING, certified, sql, start_database, start_gate, with_certificate};
+use super::mutual::{DATA, Data, MONITORING, sql, start_database, start_gate, with_certificate};
 
 /// A name of the database that its certificate does not bear, besides the one that it does.
 const DATABASE: (&str, &str) = ("10.213.42.20", "mysql elsewhere");
@@ -23,10 +23,8 @@ struct Servers {
 }
 
 fn start() -> Option<Servers> {
-    let prepared = certified();
     let hosts = [&DATA[..], &MONITORING, &[DATABASE]].concat();
-    let place = Namespace::start_or_skip("production: backups", &hosts, &prepared.path("tls"))?;
-    let data = Data { prepared, place };
+    let data = Data::prepare_or_skip("production: backups", &hosts)?;
     let (place, prepared) = (&data.place, &data.prepared);
     let redis = [0, 1].map(|number| data.start(DATA[number].1, DATA[number].0));
     let store = [

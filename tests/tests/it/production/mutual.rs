@@ -57,6 +57,13 @@ pub(super) struct Data {
 }
 
 impl Data {
+    /// A network with these hosts, and certificates for all; nothing where there can be none.
+    pub(super) fn prepare_or_skip(test: &str, hosts: &[(&str, &str)]) -> Option<Self> {
+        let prepared = certified();
+        let place = Namespace::start_or_skip(test, hosts, &prepared.path("tls"))?;
+        Some(Self { prepared, place })
+    }
+
     /// Starts one, as its container does: what it was told first is kept, with what it learned.
     pub(super) fn start(&self, name: &str, address: &str) -> Process {
         let own = self.place.folder().join(name);
@@ -120,10 +127,7 @@ impl Data {
 
 #[test]
 fn redis_with_certificates_and_users_fails_over_and_remembers_who_is_primary() {
-    let prepared = certified();
-    let certificates = prepared.path("tls");
-    let Some(place) = Namespace::start_or_skip("production: Redis", &DATA, &certificates) else { return };
-    let data = Data { prepared, place };
+    let Some(data) = Data::prepare_or_skip("production: Redis", &DATA) else { return };
     let start_all = || DATA.map(|(address, name)| data.start(name, address));
     let mut servers = start_all();
     data.wait_known();

@@ -30,10 +30,7 @@ fn in_file(place: &Namespace) -> String {
 
 #[test]
 fn sentinels_show_a_renewed_certificate_once_started_again_and_lead_a_failover_then() {
-    let prepared = certified();
-    let certificates = prepared.path("tls");
-    let Some(place) = Namespace::start_or_skip("production: sentinels", &DATA, &certificates) else { return };
-    let data = Data { prepared, place };
+    let Some(data) = Data::prepare_or_skip("production: sentinels", &DATA) else { return };
     let mut servers = DATA.map(|(address, name)| data.start(name, address));
     data.wait_known();
     let former = in_file(&data.place);
