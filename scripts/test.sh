@@ -23,8 +23,8 @@ engine can start (with TECHSAPO_REQUIRE_ENGINE=1 it fails there).
 
   -y, --yes    do not ask before installing packages (without a terminal, or with CI set, it never asks)
 
-Every step runs, even if one before it failed. The last line says how many checks and tests passed and failed; each
-step that is not a row of tests counts as one. Ends with 0 if none failed.
+Every step runs, even if one before it failed. What failing tests printed last is told again at the end, before how many checks and
+tests passed and failed; each step that is not a row of tests counts as one. Ends with 0 if none failed.
 HELP
 }
 
@@ -35,6 +35,7 @@ PASSED=0
 FAILED=0
 IGNORED=0
 BROKEN=() # The steps that failed, for the summary.
+LAST_WORDS=30 # lines of each failed test, in the summary
 SCRATCH=''
 FETCHING='' # what fetches the tools, while it runs
 
@@ -69,6 +70,21 @@ check() {
   fi
 }
 
+# The end of what each failed test of a log printed: that is where it says what it met.
+last_words() {
+  awk -v most="$LAST_WORDS" '
+    function tell(  i) {
+      if (name == "") return
+      print "", "--- " name
+      for (i = count > most ? count - most + 1 : 1; i <= count; i++) print substr(line[i], 1, 600)
+      name = ""
+    }
+    /^---- .* stdout ----$/ { tell(); name = $2; count = 0; next }
+    /^failures:$/ { tell() }
+    name != "" && NF { line[++count] = $0 }
+  ' OFS='\n' "$1"
+}
+
 # tests NAME COMMAND…: a step made of tests, whose own counts are added up. All of them run, also after a failure.
 tests() {
   local name=$1 began=$SECONDS status=0 passed failed ignored
@@ -84,6 +100,7 @@ tests() {
         if ($i == "ignored;") ignored += $(i - 1)
       }
     } END { print passed + 0, failed + 0, ignored + 0 }' "$output")
+  last_words "$output" >>"$SCRATCH/last-words"
   # It failed without a failing test: it did not compile, or a test program crashed.
   if ((status != 0 && failed == 0)); then failed=1; fi
   PASSED=$((PASSED + passed))
@@ -217,6 +234,7 @@ summary() {
   if ((IGNORED > 0)); then say "$IGNORED ignored"; fi
   local step
   for step in ${BROKEN[@]+"${BROKEN[@]}"}; do say "failed: $step"; done
+  if [[ -s $SCRATCH/last-words ]]; then cat "$SCRATCH/last-words"; fi
   say "$PASSED passed, $FAILED failed"
   ((FAILED == 0))
 }
