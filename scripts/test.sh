@@ -19,6 +19,7 @@ engine can start (with TECHSAPO_REQUIRE_ENGINE=1 it fails there).
   ./scripts/test.sh rust [FILTER]    the Rust tests, or those whose name holds FILTER
   ./scripts/test.sh --help           this text
 
+  TMPDIR=FOLDER          where the tests' servers keep their data; without it in memory, if /dev/shm has room, else in /tmp
   RUST_TEST_THREADS=N    this many Rust tests at once; without it twice as many as there are cores, at most 8 or as many as there are cores
 
   -y, --yes    do not ask before installing packages (without a terminal, or with CI set, it never asks)
@@ -37,6 +38,8 @@ IGNORED=0
 BROKEN=() # The steps that failed, for the summary.
 LAST_WORDS=30 # lines of each failed test, in the summary
 SCRATCH=''
+IN_MEMORY='' # where the tests' servers keep their data, if that is not on a disk
+MEMORY_GIB=8 # what must be free there, and of the machine's memory
 FETCHING='' # what fetches the tools, while it runs
 
 finish() {
@@ -45,6 +48,7 @@ finish() {
   end_install
   [[ -z $FETCHING ]] || kill "$FETCHING" 2>/dev/null || true
   [[ -z $SCRATCH ]] || rm -rf "$SCRATCH"
+  [[ -z $IN_MEMORY ]] || rm -rf "$IN_MEMORY"
   exit "$status"
 }
 
@@ -210,6 +214,20 @@ at_once() {
   if ((cores < 4)); then echo $((2 * cores)); else echo $((cores < 8 ? 8 : cores)); fi
 }
 
+# Many servers at once, each of which waits until its disk has what it wrote, keep a slow disk so busy that all wait for one another. A
+# kill loses nothing that is in memory; what a power cut takes, no test asks.
+keep_data_in_memory() {
+  [[ -z ${TMPDIR:-} && $(stat --file-system --format=%T /dev/shm 2>/dev/null) == tmpfs ]] || return 0
+  local room memory
+  room=$(df --output=avail --block-size=1G /dev/shm | tail -n 1)
+  memory=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
+  ((room >= MEMORY_GIB && memory >= MEMORY_GIB)) || return 0
+  IN_MEMORY=$(mktemp -d /dev/shm/techsapo-tests.XXXXXX)
+  # For servers that do not run as root.
+  chmod 755 "$IN_MEMORY"
+  export TMPDIR=$IN_MEMORY
+}
+
 rust() {
   local built=no
   # As `cargo test` needs them, programs included: built by `cargo build`, dependencies would have other features, and all be compiled twice.
@@ -224,6 +242,7 @@ rust() {
   export TECHSAPO_BIN_DIR=$TARGET_DIR/debug
   export TECHSAPO_SCHEMATHESIS=$TARGET_DIR/tools/bin/schemathesis TECHSAPO_GRAFANA_TYPES=$TARGET_DIR/grafana-types
   export TECHSAPO_BROWSER_TOOLS=$TARGET_DIR/browser TECHSAPO_NODE_EXAMPLE=$TARGET_DIR/node-example TECHSAPO_PM2=$TARGET_DIR/pm2
+  keep_data_in_memory
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(at_once)}
   export RUST_TEST_THREADS
   tests "Rust tests" cargo test --workspace --locked --no-fail-fast "$@"

@@ -116,12 +116,8 @@ impl Scene {
     fn new() -> Self {
         let redis = Redis::start();
         let exporter = redis.connection();
-        let pace = Pace {
-            tick: Duration::from_millis(5),
-            poll: Duration::from_millis(10),
-            stall: Duration::from_millis(300),
-            ..Pace::default()
-        };
+        let pace =
+            Pace { poll: Duration::from_millis(10), stall: Duration::from_millis(300), ..Pace::default() };
         Self { redis, exporter, folder: tempfile::tempdir().unwrap(), pace }
     }
 
@@ -258,7 +254,7 @@ fn facts_arrive_in_order_with_a_header_that_is_true() {
 #[test]
 fn shutdown_ships_what_is_pending_and_waits_for_the_acknowledgement() {
     let mut scene = Scene::new();
-    scene.pace.tick = Duration::from_secs(3600); // Nothing is shipped but by the shutdown.
+    scene.pace.poll = Duration::from_secs(3600); // Nothing is shipped but by the shutdown.
     let telemetry = scene.start();
     record(&telemetry.recorder(), 1..=100);
     let shutdown = std::thread::spawn(move || telemetry.shutdown(SOON));

@@ -2,7 +2,7 @@
 //!
 //! Everything that names a metric is derived from this table (the exposition, `docs/metrics.md`, the exporter's own
 //! registry) or checked against it (rules, alerts, dashboards). To add a metric: add a row here, then update it in
-//! `apply.rs` (a counter or histogram) or compute it in `gauges.rs` (a gauge).
+//! `apply/event.rs` (a counter or histogram) or compute it in `gauges.rs` (a gauge).
 //!
 //! Values are integers in the unit of the wire (nano-USD, microseconds, millionths); `decimals` says how far the
 //! point moves to the left on the page, so that `1234567` µs reads `1.234567` seconds and no sum is ever rounded.

@@ -4,14 +4,15 @@
 //! [`Symbols`]. Up to four of them make a [`Key`], so that finding a series costs one look-up by a 64-bit number and
 //! adding one to it allocates nothing.
 
+mod symbols;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use self::symbols::Symbols;
 use crate::catalog::{Domain, FAMILIES, Family, FamilyId, Kind, OTHER};
 
 /// One label value's number within its domain.
@@ -23,8 +24,6 @@ const OPEN: [Domain; 5] =
     [Domain::Model, Domain::Route, Domain::ClientIp, Domain::ErrorType, Domain::AppInstance];
 /// A status code is its own number in every build, so checkpoints need not list these.
 static STATUS_CODES: LazyLock<Vec<String>> = LazyLock::new(|| Domain::StatusCode.values());
-/// Most values that are remembered for one open domain; beyond it every new one is [`OTHER`].
-const MAX_SYMBOLS: usize = 20_000;
 
 /// The label values of one series, in the order of its family's labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,95 +42,6 @@ impl Key {
 
     fn with(self, at: usize, value: ValueId) -> Self {
         Self(self.0 & !(0xffff << (16 * at)) | u64::from(value) << (16 * at))
-    }
-}
-
-/// The values of one open domain, in the order in which they were first seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Symbols {
-    /// All names, one after another.
-    text: String,
-    /// Where in `text` each ends.
-    ends: Vec<usize>,
-    /// Made by [`Symbols::prepare`]: whoever only shows names needs no look-up.
-    ids: FxHashMap<Box<str>, ValueId>,
-}
-
-impl Default for Symbols {
-    fn default() -> Self {
-        let mut symbols = Self { text: String::new(), ends: Vec::new(), ids: FxHashMap::default() };
-        symbols.intern(OTHER);
-        symbols
-    }
-}
-
-impl Serialize for Symbols {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.names())
-    }
-}
-
-impl<'de> Deserialize<'de> for Symbols {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ReadSymbols)
-    }
-}
-
-/// Reads names without making a text of each: a scrape reads as many as there are series.
-struct ReadSymbols;
-
-impl<'de> Visitor<'de> for ReadSymbols {
-    type Value = Symbols;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of names")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Symbols, A::Error> {
-        let ends = Vec::with_capacity(names.size_hint().unwrap_or(0).min(MAX_SYMBOLS));
-        let mut symbols = Symbols { text: String::new(), ends, ids: FxHashMap::default() };
-        while let Some(name) = names.next_element::<&str>()? {
-            symbols.push(name);
-        }
-        Ok(symbols)
-    }
-}
-
-impl Symbols {
-    fn intern(&mut self, name: &str) -> ValueId {
-        if let Some(&id) = self.ids.get(name) {
-            return id;
-        }
-        if self.ends.len() >= MAX_SYMBOLS {
-            return OTHER_ID;
-        }
-        let id = self.ends.len() as ValueId;
-        self.push(name);
-        self.ids.insert(name.into(), id);
-        id
-    }
-
-    fn push(&mut self, name: &str) {
-        self.text.push_str(name);
-        self.ends.push(self.text.len());
-    }
-
-    /// Makes what was read from a checkpoint searchable.
-    fn prepare(&mut self) {
-        self.ids = self.names().zip(0..).map(|(name, id)| (name.into(), id)).collect();
-    }
-
-    fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        (0..self.ends.len()).map(|at| self.at(at).unwrap_or(OTHER))
-    }
-
-    fn name(&self, id: ValueId) -> &str {
-        self.at(usize::from(id)).unwrap_or(OTHER)
-    }
-
-    fn at(&self, at: usize) -> Option<&str> {
-        let begin = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        self.text.get(begin..*self.ends.get(at)?)
     }
 }
 

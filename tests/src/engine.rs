@@ -21,7 +21,7 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// What the daemon's namespaces begin with. Mounts are shared among them, as on a host, and /run is their own.
 const BEGIN: &str = "mount --make-rshared / && mount -t tmpfs none /run && ip link set lo up && exec \"$@\"";
 /// How long a command of Docker or Compose may take.
-const PATIENCE: Duration = Duration::from_secs(420);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Which Compose is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as never happening.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// How long nobody asks after an answer that is none: at least so long, and as long as asking took, up to a limit, so that who waits
 /// leaves the machine to those that are waited for.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -15,9 +15,9 @@ use techsapo_tests::{App, AppSetup, Exporter, RedisServer};
 use tempfile::TempDir;
 
 use crate::connection::{self, Connection};
-use crate::cpu;
-use crate::latency::{Client, measure};
-use crate::report::{Figure, median};
+use crate::latency::{Client, Course, measure};
+use crate::relay::Relay;
+use crate::report::Figure;
 
 /// How long a vendor takes.
 pub(crate) const DELAY: Duration = Duration::from_millis(20);
@@ -26,13 +26,22 @@ pub(crate) const ASKED: [Vendor; 2] = [VENDORS[1], VENDORS[3]];
 /// Turns, and how long one is.
 const TURNS: usize = 5;
 const TURN: Duration = Duration::from_secs(3);
-/// Clients at once, and what their figures are called and what is asked of them.
-const CONCURRENCIES: [(usize, [&str; 3], [&str; 2]); 3] = [
-    (1, ["app_added_p50_at_1", "app_added_p99_at_1", "app_cpu_per_request_at_1"], [LITTLE; 2]),
-    (16, ["app_added_p50_at_16", "app_added_p99_at_16", "app_cpu_per_request_at_16"], ["≤ 0.5 ms", "≤ 3 ms"]),
-    (64, ["app_added_p50_at_64", "app_added_p99_at_64", "app_cpu_per_request_at_64"], [LITTLE; 2]),
+/// Clients at once, and what is asked of what the app adds then.
+const CONCURRENCIES: [(usize, [&str; 2]); 3] =
+    [(1, [LITTLE; 2]), (16, ["≤ 0.5 ms", "≤ 3 ms"]), (64, [LITTLE; 2])];
+/// Figures at each of them: what is added to the median and to the 99th percentile, and CPU time.
+const APP: [[&str; 3]; 3] = [
+    ["app_added_p50_at_1", "app_added_p99_at_1", "app_cpu_per_request_at_1"],
+    ["app_added_p50_at_16", "app_added_p99_at_16", "app_cpu_per_request_at_16"],
+    ["app_added_p50_at_64", "app_added_p99_at_64", "app_cpu_per_request_at_64"],
+];
+const RELAY: [[&str; 3]; 3] = [
+    ["relay_added_p50_at_1", "relay_added_p99_at_1", "relay_cpu_per_request_at_1"],
+    ["relay_added_p50_at_16", "relay_added_p99_at_16", "relay_cpu_per_request_at_16"],
+    ["relay_added_p50_at_64", "relay_added_p99_at_64", "relay_cpu_per_request_at_64"],
 ];
 const LITTLE: &str = "as little as can be";
+const NOTHING: &str = "a process that does nothing";
 
 /// The question, with a number before it; and what the vendors say to it.
 pub(crate) const QUESTION: &str = "Our service keeps a lease in a database so that one of several workers does a job. \
@@ -52,27 +61,31 @@ pub(crate) const ANSWERS: [&str; 2] = [
      changed has lost the lease and has to stop and begin anew. Renew well before ten seconds are over.",
 ];
 
-/// Latency added at each concurrency, and CPU time.
+/// Latency added at each concurrency, and CPU time: by the app, and by a process that does nothing in its place.
 pub(crate) fn run() -> Vec<Figure> {
     let world = World::start();
+    let relay = Relay::start(&world.vendors);
     let mut figures = Vec::new();
-    for (concurrency, names, asked) in CONCURRENCIES {
-        let (mut p50, mut p99, mut cpu_us) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, (concurrency, asked)) in CONCURRENCIES.into_iter().enumerate() {
+        let (mut app, mut nothing) = (Course::default(), Course::default());
         for _ in 0..TURNS {
             let direct = measure(concurrency, TURN, || Direct::to(&world.vendors));
-            let before = cpu::seconds_of(world.app.process.id());
-            let through = measure(concurrency, TURN, || world.client());
-            let spent = cpu::seconds_of(world.app.process.id()) - before;
-            p50.push(through.percentile(50) - direct.percentile(50));
-            p99.push(through.percentile(99) - direct.percentile(99));
-            cpu_us.push(spent / through.count() as f64 * 1e6);
+            app.turn(world.app.process.id(), &direct, || measure(concurrency, TURN, || world.client()));
+            nothing.turn(relay.id(), &direct, || measure(concurrency, TURN, || relay.client()));
         }
-        let figure = |name, value, unit, asked| Figure { name, value, unit, asked };
-        figures.push(figure(names[0], median(p50), "ms", asked[0]));
-        figures.push(figure(names[1], median(p99), "ms", asked[1]));
-        figures.push(figure(names[2], median(cpu_us), "µs", LITTLE));
+        figures.extend(shown(APP[at], app, asked));
+        figures.extend(shown(RELAY[at], nothing, [NOTHING; 2]));
     }
     figures
+}
+
+fn shown(names: [&'static str; 3], course: Course, asked: [&'static str; 2]) -> [Figure; 3] {
+    let [p50, p99, cpu_us] = course.medians();
+    [
+        Figure { name: names[0], value: p50, unit: "ms", asked: asked[0] },
+        Figure { name: names[1], value: p99, unit: "ms", asked: asked[1] },
+        Figure { name: names[2], value: cpu_us, unit: "µs", asked: LITTLE },
+    ]
 }
 
 /// The app and what is around it. First of the fields what ends first.
@@ -151,8 +164,12 @@ pub(crate) struct Direct {
 
 impl Direct {
     pub(crate) fn to(vendors: &Vendors) -> Self {
-        let address = vendors.address();
-        Self { calls: ASKED.map(|vendor| (Connection::to(&address), vendor)), address }
+        Self::at(&vendors.address())
+    }
+
+    /// To vendors at `host:port`.
+    pub(crate) fn at(address: &str) -> Self {
+        Self { calls: ASKED.map(|vendor| (Connection::to(address), vendor)), address: address.to_owned() }
     }
 }
 

@@ -19,9 +19,8 @@ use tempfile::TempDir;
 
 use crate::app::{Direct, World, question};
 use crate::connection::{self, Connection};
-use crate::cpu;
-use crate::latency::{Client, Latencies, measure};
-use crate::report::{Figure, median};
+use crate::latency::{Client, Course, measure};
+use crate::report::Figure;
 
 /// Turns of everybody, and how long one is.
 const TURNS: usize = 3;
@@ -72,14 +71,11 @@ pub(crate) fn run() -> Vec<Figure> {
         let mut theirs: Vec<Course> = gateways.iter().map(|_| Course::default()).collect();
         for _ in 0..TURNS {
             let direct = measure(concurrency, TURN, || Direct::to(&world.vendors));
-            let before = cpu::seconds_of(world.app.process.id());
-            let through = measure(concurrency, TURN, || world.client());
-            ours.add(&direct, &through, cpu::seconds_of(world.app.process.id()) - before);
+            ours.turn(world.app.process.id(), &direct, || measure(concurrency, TURN, || world.client()));
             let direct = measure(concurrency, TURN, || Caller::of_vendor(&world.vendors));
             for ((gateway, ..), course) in gateways.iter().zip(&mut theirs) {
-                let before = cpu::seconds_of(gateway.process.id());
-                let through = measure(concurrency, TURN, || Caller::of_gateway(gateway));
-                course.add(&direct, &through, cpu::seconds_of(gateway.process.id()) - before);
+                let through = || measure(concurrency, TURN, || Caller::of_gateway(gateway));
+                course.turn(gateway.process.id(), &direct, through);
             }
         }
         let ours = ours.medians();
@@ -105,22 +101,6 @@ fn shown(names: [&'static str; 3], values: [f64; 3]) -> [Figure; 3] {
         figure(1, "ms", "added to the 99th percentile"),
         figure(2, "µs", "CPU time of a request"),
     ]
-}
-
-/// What turns brought: added p50 and p99 in ms, CPU time of a request in µs.
-#[derive(Default)]
-struct Course([Vec<f64>; 3]);
-
-impl Course {
-    fn add(&mut self, direct: &Latencies, through: &Latencies, cpu_seconds: f64) {
-        self.0[0].push(through.percentile(50) - direct.percentile(50));
-        self.0[1].push(through.percentile(99) - direct.percentile(99));
-        self.0[2].push(cpu_seconds / through.count() as f64 * 1e6);
-    }
-
-    fn medians(self) -> [f64; 3] {
-        self.0.map(median)
-    }
 }
 
 /// A running gateway.

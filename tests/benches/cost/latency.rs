@@ -1,7 +1,10 @@
-//! How long requests take, seen by clients who ask without a pause.
+//! How long requests take, seen by clients who ask without a pause, and what a process between adds.
 
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::cpu;
+use crate::report::median;
 
 /// One of several clients.
 pub(crate) trait Client: Send {
@@ -24,6 +27,27 @@ impl Latencies {
     /// How many requests there were.
     pub(crate) fn count(&self) -> usize {
         self.sorted_ms.len()
+    }
+}
+
+/// What turns brought of a process between clients and vendors: added p50 and p99 in ms, CPU time of a request in µs.
+#[derive(Default)]
+pub(crate) struct Course([Vec<f64>; 3]);
+
+impl Course {
+    /// One more turn: `ask` asks through the process `pid` what was asked of the vendors themselves before.
+    pub(crate) fn turn(&mut self, pid: u32, direct: &Latencies, ask: impl FnOnce() -> Latencies) {
+        let before = cpu::seconds_of(pid);
+        let through = ask();
+        let spent = cpu::seconds_of(pid) - before;
+        self.0[0].push(through.percentile(50) - direct.percentile(50));
+        self.0[1].push(through.percentile(99) - direct.percentile(99));
+        self.0[2].push(spent / through.count() as f64 * 1e6);
+    }
+
+    /// The median of each over the turns.
+    pub(crate) fn medians(self) -> [f64; 3] {
+        self.0.map(median)
     }
 }
 

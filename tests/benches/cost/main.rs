@@ -17,6 +17,7 @@ mod load;
 mod parts;
 mod peers;
 mod pipeline;
+mod relay;
 mod report;
 mod scrape;
 mod series;
@@ -46,6 +47,11 @@ const BENCHMARKS: [(&str, Benchmark, Table); 12] = [
 fn main() {
     // Cargo adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [flag, vendors, file] = arguments.as_slice()
+        && flag == relay::ARGUMENT
+    {
+        return relay::run(vendors, file);
+    }
     let write = arguments.iter().any(|argument| argument == "--write");
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let known = |name: &str| BENCHMARKS.iter().any(|(known, ..)| *known == name);

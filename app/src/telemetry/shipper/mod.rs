@@ -1,10 +1,11 @@
 //! Carries records from the journal to Redis, and frees what the exporter has acknowledged.
 //!
 //! One shipper for each stream that a file of the journal goes to, with a thread and a connection of its own: streams
-//! may be on different servers, and one that is away delays no other. It wakes every [`Pace::tick`], looks at memory,
-//! and talks to Redis only when there is something to send or to wait for: at once when a batch is full, otherwise at
-//! most every [`Pace::poll`], for a round costs more than what it carries. A round is one pipeline: first what is to be
-//! known (acknowledgements, the stream's size), then the batches; its replies are settled before the next round.
+//! may be on different servers, and one that is away delays no other. It wakes every [`Pace::poll`], looks at memory,
+//! and talks to Redis only when there is something to send or to wait for. It wakes no more often, for waking and a round cost
+//! more than what they carry; while more than a batch is left after a round, the next one follows at once. A round is one
+//! pipeline: first what is to be known (acknowledgements, the stream's size), then the batches; its replies are settled before
+//! the next round.
 //! Whatever goes wrong, the thread drops the connection and begins again from what is acknowledged.
 //!
 //! [`shipment`] decides what to send, and from where again; it is pure. The module `link` is the door to Redis.
@@ -34,13 +35,13 @@ use super::journal::{Cursor, Journal, RunFile};
 const BATCH_BYTES: usize = 64 << 10;
 /// What one round sends at most.
 const ROUND_BYTES: usize = 1 << 20;
+/// How often it asks for acknowledgements while the process waits for them to end.
+const LAST_POLL: Duration = Duration::from_millis(100);
 
 /// The shipper's times and limits. The defaults are what the promise was checked with.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// How often it looks for something to send.
-    pub tick: Duration,
-    /// How long a round waits after the one before while no batch is full, also to ask for acknowledgements alone.
+    /// How long it sleeps after it has sent what there was, or asked for acknowledgements.
     pub poll: Duration,
     /// How long nothing may be acknowledged before it looks for the reason.
     pub stall: Duration,
@@ -53,7 +54,6 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            tick: Duration::from_millis(50),
             poll: Duration::from_millis(200),
             stall: Duration::from_secs(5),
             stream_bytes: 64 << 20,
@@ -73,7 +73,6 @@ pub(super) struct Shipper {
     link: Option<Link>,
     backoff: Backoff,
     started: Instant,
-    last_round: Duration,
     retry_at: Duration,
     report: Report,
 }
@@ -141,7 +140,6 @@ impl Shipper {
             link: None,
             backoff: Backoff::new(BuildHasherDefault::<DefaultHasher>::default().hash_one(who)),
             started: Instant::now(),
-            last_round: Duration::ZERO,
             retry_at: Duration::ZERO,
             report: Report { dropped: journal.current().dropped(), ..Report::default() },
             journal: Arc::clone(journal),
@@ -170,7 +168,7 @@ impl Shipper {
             if left.is_zero() || !self.sources.iter().any(Source::pending) {
                 break;
             }
-            std::thread::sleep(wait.min(left).min(self.pace.poll));
+            std::thread::sleep(wait.min(left).min(LAST_POLL));
         }
     }
 
@@ -178,18 +176,17 @@ impl Shipper {
     fn turn(&mut self) -> Duration {
         self.keep_up();
         let now = self.now();
-        if now < self.retry_at || !self.has_business(now) {
-            return self.pace.tick;
-        }
-        self.last_round = now;
-        match self.round(now) {
-            Ok(()) if self.sources.iter().any(|source| self.has_full_batch(source)) => Duration::ZERO,
-            Ok(()) => self.pace.tick,
-            Err(error) => {
-                self.give_up(&error);
-                self.pace.tick
+        if now >= self.retry_at && self.has_business() {
+            match self.round(now) {
+                Ok(()) if self.sources.iter().any(|source| self.has_full_batch(source)) => {
+                    return Duration::ZERO;
+                }
+                Ok(()) => {}
+                Err(error) => self.give_up(&error),
             }
         }
+        let now = self.now();
+        if now < self.retry_at { self.pace.poll.min(self.retry_at - now) } else { self.pace.poll }
     }
 
     fn now(&self) -> Duration {
@@ -217,11 +214,8 @@ impl Shipper {
         }
     }
 
-    fn has_business(&self, now: Duration) -> bool {
-        let due = now >= self.last_round + self.pace.poll;
-        self.sources
-            .iter()
-            .any(|source| self.has_full_batch(source) || (due && (self.can_send(source) || source.pending())))
+    fn has_business(&self) -> bool {
+        self.sources.iter().any(|source| self.can_send(source) || source.pending())
     }
 
     /// Whether the next round may send something of this source. On a new connection it first has to ask.

@@ -33,7 +33,7 @@ const NEEDED: [&str; 17] = [
     "tls",
 ];
 /// How long containers may take until they are healthy: they are looked at every 30 s.
-pub(super) const PATIENCE: Duration = Duration::from_secs(240);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 const COUNTED: &str = "sum(techsapo_wallbounce_requests_total)";
 
 /// A copy of the repository, in which secrets and configurations may be made.
