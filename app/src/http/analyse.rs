@@ -64,10 +64,13 @@ impl Answered {
 /// what happened is stated, whether or not its caller is still there: the calls were made, and they cost.
 pub(super) async fn analyze(
     app: &Arc<App>,
-    Ready { plan, asker, reader, wish, .. }: Ready,
+    Ready { plan, asker, reader, wish, allowance, .. }: Ready,
     watch: Box<Watch>,
 ) -> Result<Answered, ApiError> {
-    let making = match app.answers.find(&plan, &reader, wish).await {
+    // Both are asked of Redis, and go there together.
+    let looking = async { Ok(app.answers.find(&plan, &reader, wish).await) };
+    let ((), search) = tokio::try_join!(allowance.granted(), looking)?;
+    let making = match search {
         Search::Found(found) => {
             record_again(&app.recorder, &found, app.audit.is_some().then_some(&asker));
             let answered = Answered::Again(found);

@@ -17,6 +17,7 @@ use super::body;
 use super::error::ApiError;
 use super::form::Form;
 use super::generate::{Asked, Ready, answer};
+use super::limits::Allowance;
 use super::request_id::RequestId;
 use super::suspicion::record_findings;
 use super::wire::GenerateResponse;
@@ -57,6 +58,7 @@ pub(super) async fn analyze_logs(
     State(app): State<Arc<App>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     Extension(caller): Extension<Caller>,
+    Extension(allowance): Extension<Allowance>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
@@ -69,7 +71,7 @@ pub(super) async fn analyze_logs(
         ApiError::internal()
     })?;
     asked.attach(&log);
-    let ready = Ready::check(&app, &caller, &request_id, asked).await?;
+    let ready = Ready::check(&app, &caller, allowance, &request_id, asked).await?;
     let told = ready.told.clone();
     let answered = analyze(&app, ready, Box::new(|_| ())).await?;
     let answer = answer(&answered, &told, &request_id)?;

@@ -14,6 +14,7 @@ use super::analyze_logs::Log;
 use super::documents::{Citation, Context, material};
 use super::error::ApiError;
 use super::form::Form;
+use super::limits::Allowance;
 use super::request_id::RequestId;
 use super::suspicion::record_findings;
 use super::wire::{CallView, GenerateResponse};
@@ -33,25 +34,28 @@ pub(super) async fn generate(
     State(app): State<Arc<App>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     Extension(caller): Extension<Caller>,
+    Extension(allowance): Extension<Allowance>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let wish = cache::wish_of_headers(request.headers());
     let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
     let asked = Asked { wish: asked.wish.and(wish), ..asked };
-    let ready = Ready::check(&app, &caller, &request_id, asked).await?;
+    let ready = Ready::check(&app, &caller, allowance, &request_id, asked).await?;
     let told = ready.told.clone();
     let answered = analyze(&app, ready, Box::new(|_| ())).await?;
     Ok(Json(answer(&answered, &told, &request_id)?).into_response())
 }
 
-/// An analysis that may begin.
+/// An analysis that may begin once it is allowed.
 pub(super) struct Ready {
     pub(super) plan: Plan,
     pub(super) told: Told,
     pub(super) asker: Asker,
     pub(super) reader: Reader,
     pub(super) wish: Wish,
+    /// Must be granted first.
+    pub(super) allowance: Allowance,
 }
 
 /// What the caller is told beside what an analysis brings.
@@ -67,6 +71,7 @@ impl Ready {
     pub(super) async fn check(
         app: &App,
         caller: &Caller,
+        allowance: Allowance,
         request_id: &Arc<str>,
         mut asked: Asked,
     ) -> Result<Self, ApiError> {
@@ -102,7 +107,7 @@ impl Ready {
         };
         let reader = Reader { key: caller.key().map(|key| key.id.clone()), user: asked.user_id };
         let plan = app.analyzer.plan(asked.question)?;
-        Ok(Self { plan, told: Told { session_id, citations }, asker, reader, wish: asked.wish })
+        Ok(Self { plan, told: Told { session_id, citations }, asker, reader, wish: asked.wish, allowance })
     }
 }
 

@@ -3,6 +3,10 @@
 //! Every response to a caller of the API says how the plan stands: `X-RateLimit-Limit` (requests a minute),
 //! `X-RateLimit-Remaining`, `X-RateLimit-Reset` (Unix seconds at which room comes back). Beyond it the answer is 429 with
 //! `Retry-After`, a `rate_limit_hit` fact, and nothing else happens.
+//!
+//! Redis decides. Where the answer will most likely be yes, `generate` does not wait for it: it reads what was asked and looks into the
+//! cache meanwhile, so that both questions to Redis go there together. Nothing is asked of a provider, and nobody is answered,
+//! before the [`Allowance`] is granted.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,13 +15,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use techsapo_shared::event::{Event, RateLimitHit};
+use techsapo_shared::labels::TaskType;
 
 use super::error::ApiError;
-use super::{API, App, HEALTH, SOCKET, UNMATCHED};
+use super::{API, App, GENERATE, HEALTH, SOCKET, UNMATCHED};
 use crate::clock;
 use crate::guard::address::Client;
-use crate::guard::caller::Caller;
+use crate::guard::caller::{Account, Caller};
 use crate::guard::limits::window::Decision;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -40,24 +46,62 @@ fn head_bytes(request: &Request) -> usize {
 }
 
 /// The layer that holds callers of the API to their plans. Those who look after the app are not held up.
-pub(super) async fn bound_rate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn bound_rate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let route = route(&request);
     let is_limited = (route.starts_with(API) && *route != *HEALTH) || *route == *SOCKET;
     if !is_limited {
         return next.run(request).await;
     }
     let Some(caller) = request.extensions().get::<Caller>() else { return next.run(request).await };
-    let client = caller.client();
-    let decision = app.limits.take(&caller.account(), caller.tier()).await;
-    let mut response = if decision.allowed {
-        next.run(request).await
-    } else {
-        record_hit(&app, &route, client);
-        let (limit, tier) = (decision.limit, caller.tier());
-        ApiError::rate_limited(limit, tier, retry_after_s(&decision)).into_response()
+    let (client, account, tier) = (caller.client(), caller.account(), caller.tier());
+    let is_hasty = *route == *GENERATE && app.limits.expects_room(&account, tier);
+    let allowance = Allowance::of(&app, account, tier);
+    request.extensions_mut().insert(allowance.clone());
+    let may_begin = is_hasty || allowance.decision().await.allowed;
+    let response = if may_begin { Some(next.run(request).await) } else { None };
+    let decision = allowance.decision().await;
+    let mut response = match response {
+        Some(response) if decision.allowed => response,
+        // What a handler said meanwhile to somebody who may not ask is not said.
+        _ => {
+            record_hit(&app, &route, client);
+            refusal(&decision, tier).into_response()
+        }
     };
     tell(response.headers_mut(), &decision);
     response
+}
+
+/// Leave to ask, which may still be under way.
+#[derive(Clone)]
+pub(super) struct Allowance {
+    decision: Shared<BoxFuture<'static, Decision>>,
+    tier: TaskType,
+}
+
+impl Allowance {
+    fn of(app: &Arc<App>, account: Account, tier: TaskType) -> Self {
+        let app = Arc::clone(app);
+        let decision = async move { app.limits.take(&account, tier).await };
+        Self { decision: decision.boxed().shared(), tier }
+    }
+
+    async fn decision(&self) -> Decision {
+        self.decision.clone().await
+    }
+
+    /// Waits until it is granted.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) async fn granted(&self) -> Result<(), ApiError> {
+        let decision = self.decision().await;
+        if decision.allowed { Ok(()) } else { Err(refusal(&decision, self.tier)) }
+    }
+}
+
+fn refusal(decision: &Decision, tier: TaskType) -> ApiError {
+    ApiError::rate_limited(decision.limit, tier, retry_after_s(decision))
 }
 
 /// Template of the route that was asked for.

@@ -114,6 +114,8 @@ pub struct App {
 const PROBES: [&str; 6] = ["/health", HEALTH, ALERTS, "/ping", MONITORING[0], MONITORING[1]];
 /// Paths that tell what is measured.
 const MONITORING: [&str; 2] = ["/metrics", "/internal/status"];
+/// Answers questions.
+const GENERATE: &str = "/api/v1/generate";
 /// Tells how every service is.
 const HEALTH: &str = "/api/v1/health";
 /// Tells which alerts fire.
@@ -132,7 +134,7 @@ const UNMATCHED: &str = "unmatched";
 /// Every path with its handlers. What is added here stands in the description too (`data/openapi.json`): a test compares.
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
-        ("/api/v1/generate", post(generate::generate)),
+        (GENERATE, post(generate::generate)),
         ("/api/v1/analyze-logs", post(analyze_logs::analyze_logs)),
         ("/api/v1/rag/search", post(documents::search)),
         (HEALTH, get(health::detail)),

@@ -25,6 +25,7 @@ use super::App;
 use super::analyse::analyze;
 use super::error::ApiError;
 use super::generate::{Asked, Ready, answer};
+use super::limits::Allowance;
 use super::live::event_stream;
 use super::request_id::RequestId;
 use super::wire::CallView;
@@ -36,11 +37,12 @@ pub(super) async fn events(
     State(app): State<Arc<App>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     Extension(caller): Extension<Caller>,
+    Extension(allowance): Extension<Allowance>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let body = Value::Object(fields(query.as_deref().unwrap_or(""))?).to_string();
     let asked = Asked::parse(body.as_bytes(), &app.settings.limits)?;
-    let ready = Ready::check(&app, &caller, &request_id, asked).await?;
+    let ready = Ready::check(&app, &caller, allowance, &request_id, asked).await?;
     let open = app.connections.sse.opened();
 
     // A few events for each call: bounded by the number of calls.

@@ -14,7 +14,7 @@ const MAX_SYMBOLS: usize = 20_000;
 
 /// The values of one open domain, in the order in which they were first seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Symbols {
+pub(super) struct Symbols {
     /// All names, one after another.
     text: String,
     /// Where in `text` each ends.

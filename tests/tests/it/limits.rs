@@ -1,13 +1,24 @@
 //! Limits with a real Redis: shared by instances, atomic, and no request waits when it goes.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use redis::streams::StreamRangeReply;
 use serde_json::json;
+use techsapo_app::config;
+use techsapo_app::guard::breaker::Breakers;
+use techsapo_app::guard::caller::Account;
+use techsapo_app::guard::limits::Limits;
 use techsapo_app::guard::limits::window::{Decision, SLICE_MS, SLICES, Window};
+use techsapo_app::store::redis::Redis;
+use techsapo_app::telemetry::Recorder;
+use techsapo_shared::labels::TaskType;
 use techsapo_tests::http::{self, Answer};
 use techsapo_tests::random::Random;
 use techsapo_tests::{App, AppSetup, RedisServer, wait};
+use tokio::runtime::Builder;
 
 fn ask(app: &App) -> Answer {
     let body = json!({"prompt": "Is it up?", "task_type": "basic"});
@@ -61,6 +72,59 @@ fn instances_share_one_count_however_many_ask_at_once() {
     assert!(counted.iter().sum::<usize>() <= LIMIT, "{counted:?}");
     let left: u64 = store.cli(&["PTTL", &keys[0]]);
     assert!((1..=65_000).contains(&left), "{left}");
+}
+
+#[test]
+fn who_is_refused_is_told_nothing_else_and_nothing_is_asked_for_them() {
+    let (events, store) = (RedisServer::start(), RedisServer::start());
+    let start = || {
+        let app = limited(&events, &store, "3").set("TECHSAPO_STORE_TIMEOUT", "10s").start();
+        wait::until_true("the store is connected", || connections(&app) == 1);
+        app
+    };
+    let [first, second, third] = [(); 3].map(|()| start());
+    for _ in 0..3 {
+        assert_eq!(ask(&first).status, 200);
+    }
+    // The others know nothing of that, expect room, and read what they are asked while Redis decides.
+    let nonsense = http::client().post(format!("{}/api/v1/generate", second.url())).body("nonsense");
+    for answer in [http::send(nonsense).unwrap(), ask(&second), ask(&third), ask(&third)] {
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], "rate_limited", "{}", answer.text());
+        assert_eq!(answer.header("x-ratelimit-remaining"), Some("0"));
+    }
+    wait::until_true("every refusal is told", || facts(&events, "rate_limit_hit") == 4);
+    assert_eq!((facts(&events, "analysis"), facts(&events, "llm_request")), (3, 6));
+}
+
+/// Facts of a type that are in the stream, from all instances.
+fn facts(events: &RedisServer, name: &str) -> usize {
+    let stream: StreamRangeReply = events.cli(&["XRANGE", "techsapo:events", "-", "+"]);
+    let begin = format!("{{\"{name}\":");
+    stream.ids.iter().map(|entry| entry.get::<String>("d").unwrap().matches(&begin).count()).sum()
+}
+
+#[test]
+fn room_is_expected_until_redis_or_the_own_count_says_that_there_is_none() {
+    let (store, recorder) = (RedisServer::start(), Recorder::off());
+    let env = BTreeMap::from([("TECHSAPO_LIMITS_BASIC_PER_MINUTE".to_owned(), "2".to_owned())]);
+    let settings = config::load(None, &env).unwrap().settings;
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let instance = || {
+        let breakers = Breakers::new("test", recorder.clone());
+        let redis = Redis::new(store.url().parse().unwrap(), wait::PATIENCE, recorder.clone(), &breakers);
+        runtime.block_on(redis.probe());
+        Limits::new(&settings.limits, redis)
+    };
+    let (one, other) = (instance(), instance());
+    let accounts = [1, 2].map(|number| Account::Address(IpAddr::from([192, 0, 2, number])));
+    let expects = |limits: &Limits, account: usize| limits.expects_room(&accounts[account], TaskType::Basic);
+    let take = |limits: &Limits| runtime.block_on(limits.take(&accounts[0], TaskType::Basic)).allowed;
+    assert!(take(&one) && expects(&one, 0));
+    assert!(take(&one) && !expects(&one, 0), "it let two through itself");
+    assert!(expects(&other, 0), "it cannot know");
+    assert!(!take(&other) && !expects(&other, 0), "Redis has told it");
+    assert!(expects(&one, 1) && expects(&other, 1), "another account has its own room");
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub mod window;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use redis::Script;
@@ -24,6 +24,21 @@ const MAX_ACCOUNTS: usize = 10_000;
 /// Wrong keys that an address may show in a minute before it is told to wait.
 const GUESSES: u64 = 10;
 
+/// What this instance knows of an account.
+#[derive(Debug, Clone, Default)]
+struct Here {
+    /// What it let through.
+    window: Window,
+    /// Until then Redis, which knows what other instances let through, has no room.
+    full_until_ms: u64,
+}
+
+impl Counting for Here {
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.window.is_over(now_ms) && now_ms >= self.full_until_ms
+    }
+}
+
 /// Limits requests by the caller's plan, and wrong keys by address.
 pub struct Limits {
     basic: u64,
@@ -31,8 +46,8 @@ pub struct Limits {
     critical: u64,
     redis: Redis,
     script: Script,
-    here: Counts<Account>,
-    guesses: Counts<IpAddr>,
+    here: Counts<Account, Here>,
+    guesses: Counts<IpAddr, Window>,
 }
 
 impl Limits {
@@ -51,11 +66,7 @@ impl Limits {
 
     /// Counts a request, if there is room for it.
     pub async fn take(&self, account: &Account, tier: TaskType) -> Decision {
-        let limit = match tier {
-            TaskType::Basic => self.basic,
-            TaskType::Premium => self.premium,
-            TaskType::Critical => self.critical,
-        };
+        let limit = self.of(tier);
         let key = match account {
             Account::Key(id) => format!("{PREFIX}limit:key:{id}"),
             Account::Address(address) => format!("{PREFIX}limit:address:{address}"),
@@ -63,13 +74,36 @@ impl Limits {
         let mut call = self.script.key(key);
         call.arg(limit).arg(SLICE_MS).arg(SLICES);
         match self.redis.eval::<(u8, u64, u64, u64)>(&call).await {
-            Ok((allowed, used, oldest, now_ms)) => {
-                if allowed == 1 {
-                    self.here.change(account, Window::add);
-                }
-                Decision::new(allowed == 1, limit, used, oldest, now_ms)
+            Ok((allowed, used, oldest, redis_ms)) => {
+                let decision = Decision::new(allowed == 1, limit, used, oldest, redis_ms);
+                self.here.change(account, |here, now_ms| {
+                    if decision.allowed {
+                        here.window.add(now_ms);
+                    } else {
+                        here.full_until_ms = now_ms + decision.reset_in_ms;
+                    }
+                });
+                decision
             }
-            Err(_) => self.here.change(account, |window, now_ms| window.take(limit, now_ms)),
+            Err(_) => self.here.change(account, |here, now_ms| here.window.take(limit, now_ms)),
+        }
+    }
+
+    /// Whether a request will most likely be let through, from what this instance knows: then work may begin while [`Self::take`]
+    /// is under way. A caller who was refused is not believed again before there can be room.
+    pub fn expects_room(&self, account: &Account, tier: TaskType) -> bool {
+        let limit = self.of(tier);
+        self.here.look(account, |here, now_ms| {
+            here.is_none_or(|here| here.window.has_room(limit, now_ms) && now_ms >= here.full_until_ms)
+        })
+    }
+
+    /// Requests that a plan lets through in a minute.
+    fn of(&self, tier: TaskType) -> u64 {
+        match tier {
+            TaskType::Basic => self.basic,
+            TaskType::Premium => self.premium,
+            TaskType::Critical => self.critical,
         }
     }
 
@@ -80,33 +114,57 @@ impl Limits {
     }
 }
 
-/// Windows of many accounts, bounded in number.
-struct Counts<K> {
-    began: Instant,
-    windows: Mutex<HashMap<K, Window>>,
+/// Something that is counted for a while.
+trait Counting: Default {
+    /// Whether nothing of it counts any more.
+    fn is_over(&self, now_ms: u64) -> bool;
 }
 
-impl<K> Default for Counts<K> {
-    fn default() -> Self {
-        Self { began: Instant::now(), windows: Mutex::default() }
+impl Counting for Window {
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.is_over(now_ms)
     }
 }
 
-impl<K: Clone + Eq + std::hash::Hash> Counts<K> {
-    fn change<T>(&self, account: &K, act: impl FnOnce(&mut Window, u64) -> T) -> T {
-        let now_ms = clock::micros(self.began.elapsed()) / 1_000;
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(window) = windows.get_mut(account) {
-            return act(window, now_ms);
+/// What is counted of many accounts, bounded in number.
+struct Counts<K, C> {
+    began: Instant,
+    counts: Mutex<HashMap<K, C>>,
+}
+
+impl<K, C> Default for Counts<K, C> {
+    fn default() -> Self {
+        Self { began: Instant::now(), counts: Mutex::default() }
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash, C: Counting> Counts<K, C> {
+    fn now_ms(&self) -> u64 {
+        clock::micros(self.began.elapsed()) / 1_000
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, C>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look<T>(&self, account: &K, see: impl FnOnce(Option<&C>, u64) -> T) -> T {
+        see(self.lock().get(account), self.now_ms())
+    }
+
+    fn change<T>(&self, account: &K, act: impl FnOnce(&mut C, u64) -> T) -> T {
+        let now_ms = self.now_ms();
+        let mut counts = self.lock();
+        if let Some(count) = counts.get_mut(account) {
+            return act(count, now_ms);
         }
-        if windows.len() >= MAX_ACCOUNTS {
-            windows.retain(|_, window| !window.is_over(now_ms));
+        if counts.len() >= MAX_ACCOUNTS {
+            counts.retain(|_, count| !count.is_over(now_ms));
         }
-        if windows.len() >= MAX_ACCOUNTS {
+        if counts.len() >= MAX_ACCOUNTS {
             // All are at it: better to forget what all did than to refuse whoever is new, or to grow.
-            windows.clear();
+            counts.clear();
         }
-        act(windows.entry(account.clone()).or_default(), now_ms)
+        act(counts.entry(account.clone()).or_default(), now_ms)
     }
 }
 
@@ -116,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_accounts_does_not_fill_the_memory() {
-        let counts = Counts::<usize>::default();
+        let counts = Counts::<usize, Window>::default();
         for account in 0..3 * MAX_ACCOUNTS {
             counts.change(&account, |window, now_ms| window.take(1, now_ms));
-            assert!(counts.windows.lock().unwrap().len() <= MAX_ACCOUNTS);
+            assert!(counts.lock().len() <= MAX_ACCOUNTS);
         }
         let last = 3 * MAX_ACCOUNTS - 1;
         assert!(!counts.change(&last, |window, now_ms| window.take(1, now_ms)).allowed);

@@ -51,6 +51,11 @@ impl Window {
         Decision::new(allowed, limit, used + u64::from(allowed), oldest, now_ms)
     }
 
+    /// Whether one more request would be let through.
+    pub fn has_room(&self, limit: u64, now_ms: u64) -> bool {
+        self.used(now_ms / SLICE_MS) < limit
+    }
+
     /// Counts a request for which there was room elsewhere.
     pub fn add(&mut self, now_ms: u64) {
         let current = now_ms / SLICE_MS;
