@@ -23,7 +23,9 @@ use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
 use crate::guard::sanitise::Sanitiser;
-use crate::http::{Alerts, App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, router};
+use crate::http::{
+    Alerts, App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, Turnstile, router,
+};
 use crate::providers::keys::KeySources;
 use crate::pseudonym::{KeyError, Pseudonyms};
 use crate::reload::{ReloadError, Reloader};
@@ -199,6 +201,7 @@ pub async fn serve(
         analyzer,
         answers,
         admission: Arc::clone(&admission),
+        turnstile: Turnstile::new(tokio::runtime::Handle::current().metrics().num_workers()),
         recorder,
         sampler,
         exporter,

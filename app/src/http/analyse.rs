@@ -64,12 +64,13 @@ impl Answered {
 /// what happened is stated, whether or not its caller is still there: the calls were made, and they cost.
 pub(super) async fn analyze(
     app: &Arc<App>,
-    Ready { plan, asker, reader, wish, allowance, .. }: Ready,
+    Ready { plan, asker, reader, wish, allowance, mut turn, .. }: Ready,
     watch: Box<Watch>,
 ) -> Result<Answered, ApiError> {
     // Both are asked of Redis, and go there together.
     let looking = async { Ok(app.answers.find(&plan, &reader, wish).await) };
-    let ((), search) = tokio::try_join!(allowance.granted(), looking)?;
+    let both = async { tokio::try_join!(allowance.granted(), looking) };
+    let ((), search) = turn.wait_for(both).await?;
     let making = match search {
         Search::Found(found) => {
             record_again(&app.recorder, &found, app.audit.is_some().then_some(&asker));
@@ -80,10 +81,16 @@ pub(super) async fn analyze(
         Search::Missing(making) => making,
     };
     let patience = app.settings.analysis.deadline;
-    let slot = app.admission.admit(patience).await.ok_or_else(ApiError::overloaded)?;
+    let slot = turn.wait_for(app.admission.admit(patience)).await.ok_or_else(ApiError::overloaded)?;
     let app = Arc::clone(app);
     let work = tokio::spawn(async move {
-        let report = Arc::new(app.analyzer.analyze(plan, &*watch).await);
+        let asked = async {
+            // When it goes on, the questions are with the connections.
+            tokio::task::yield_now().await;
+            drop(turn);
+        };
+        let ((), report) = tokio::join!(biased; asked, app.analyzer.analyze(plan, &*watch));
+        let report = Arc::new(report);
         record_analysis(&app.recorder, &report, app.audit.is_some().then_some(&asker));
         if let Some(upload) = making.finish(&report) {
             // Nobody waits for it.

@@ -17,6 +17,7 @@ use super::form::Form;
 use super::limits::Allowance;
 use super::request_id::RequestId;
 use super::suspicion::record_findings;
+use super::turnstile::Turn;
 use super::wire::{CallView, GenerateResponse};
 use super::{body, cache};
 use crate::analysis::{Failure, MAX_DEPTH, Mode, Plan, Question, Report};
@@ -56,6 +57,8 @@ pub(super) struct Ready {
     pub(super) wish: Wish,
     /// Must be granted first.
     pub(super) allowance: Allowance,
+    /// Until the providers are asked.
+    pub(super) turn: Turn,
 }
 
 /// What the caller is told beside what an analysis brings.
@@ -78,6 +81,7 @@ impl Ready {
         if !caller.may_ask(asked.question.task_type) {
             return Err(ApiError::forbidden_task_type(asked.question.task_type, caller.tier()));
         }
+        let mut turn = app.turnstile.turn().await;
         asked.question.prompt = sanitise(app, "prompt", asked.question.prompt)?;
         asked.question.synthesis = match (app.settings.synthesis.when, asked.synthesis) {
             (SynthesisWhen::Never, Some(true)) => {
@@ -91,7 +95,7 @@ impl Ready {
         let (mut passages, mut citations) = (Vec::new(), None);
         if let Some(context) = asked.context {
             let query = asked.log.as_ref().map_or(&asked.question.prompt, |(_, keywords)| keywords);
-            passages = context.look_up(app, query).await?;
+            passages = turn.wait_for(context.look_up(app, query)).await?;
             citations = Some(Citation::all(&passages));
         }
         let extract = asked.log.as_ref().map(|(extract, _)| extract.as_str());
@@ -107,7 +111,15 @@ impl Ready {
         };
         let reader = Reader { key: caller.key().map(|key| key.id.clone()), user: asked.user_id };
         let plan = app.analyzer.plan(asked.question)?;
-        Ok(Self { plan, told: Told { session_id, citations }, asker, reader, wish: asked.wish, allowance })
+        Ok(Self {
+            plan,
+            told: Told { session_id, citations },
+            asker,
+            reader,
+            wish: asked.wish,
+            allowance,
+            turn,
+        })
     }
 }
 

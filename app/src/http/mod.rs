@@ -26,6 +26,7 @@ mod request_id;
 mod server;
 mod session;
 mod suspicion;
+mod turnstile;
 mod wall_bounce;
 mod wire;
 
@@ -45,6 +46,7 @@ pub use health::HealthChecks;
 pub use live::LiveFigures;
 pub use server::Server;
 pub use suspicion::Suspicion;
+pub use turnstile::Turnstile;
 
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
@@ -72,6 +74,8 @@ pub struct App {
     pub answers: Answers,
     /// Decides how many analyses run at once.
     pub admission: Arc<Admission>,
+    /// Decides in which order requests are made ready.
+    pub turnstile: Turnstile,
     /// Takes facts.
     pub recorder: Recorder,
     /// Says what this instance holds at the moment.

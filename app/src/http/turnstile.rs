@@ -1,0 +1,114 @@
+//! First come, first made ready: a request that came earlier is on its way to the providers before later ones are begun.
+//!
+//! Making a request ready is work, a wait for Redis, and work again. Where many come at once and all are begun at once, every one of
+//! them is ready only when nearly all are: the wait of each is the work of all. And as their answers come together then, so do the next
+//! requests of the same clients, for ever. With a few in work at a time, the first is on its way after its own work alone, and
+//! those that follow keep their distance.
+//!
+//! What must hold: it decides about order, and about nothing else. Nobody waits for a turn longer than [`MOST`], and nobody keeps one longer
+//! while waiting for something else; whoever finds no turn in that time goes on without one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Longest wait for a turn, and longest wait within one.
+const MOST: Duration = Duration::from_millis(5);
+/// Requests that are in work at once, by the threads that work: while one of them waits for Redis, another works.
+const PER_THREAD: usize = 2;
+
+/// Lets requests through in their order.
+#[derive(Debug)]
+pub struct Turnstile {
+    places: Arc<Semaphore>,
+}
+
+impl Turnstile {
+    /// For a runtime with so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(PER_THREAD * threads)) }
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn turn(&self) -> Turn {
+        let place = tokio::time::timeout(MOST, Arc::clone(&self.places).acquire_owned()).await;
+        Turn { place: place.ok().and_then(Result::ok) }
+    }
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Nothing: it goes on without one.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// Waits for others. If that takes long, it is the turn of the next meanwhile.
+    pub(super) async fn wait_for<T>(&mut self, others: impl Future<Output = T>) -> T {
+        let mut others = std::pin::pin!(others);
+        if let Ok(done) = tokio::time::timeout(MOST, &mut others).await {
+            return done;
+        }
+        self.place = None;
+        others.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn so_many_have_a_turn_and_whoever_waits_in_vain_goes_on_without() {
+        run(async {
+            let turnstile = Turnstile::new(2);
+            let mut turns = Vec::new();
+            for _ in 0..4 {
+                turns.push(turnstile.turn().await);
+            }
+            assert!(turns.iter().all(|turn| turn.place.is_some()));
+            assert!(
+                turnstile.turn().await.place.is_none(),
+                "there is no room, and it was not held up for good"
+            );
+            turns.pop();
+            assert!(turnstile.turn().await.place.is_some());
+        });
+    }
+
+    #[test]
+    fn a_long_wait_for_others_is_the_turn_of_the_next() {
+        run(async {
+            let turnstile = Turnstile { places: Arc::new(Semaphore::new(1)) };
+            let mut slow = turnstile.turn().await;
+            let (answer, answered) = oneshot::channel();
+            let next = async {
+                // Only a wait that ends by itself lets it through.
+                let turn = Arc::clone(&turnstile.places).acquire_owned().await.unwrap();
+                answer.send(7).unwrap();
+                turn
+            };
+            let (answered, _turn) = tokio::join!(slow.wait_for(answered), next);
+            assert_eq!(answered, Ok(7));
+            assert!(slow.place.is_none());
+        });
+    }
+
+    #[test]
+    fn a_short_wait_keeps_the_turn() {
+        run(async {
+            let turnstile = Turnstile::new(1);
+            let mut turn = turnstile.turn().await;
+            assert_eq!(turn.wait_for(async { 7 }).await, 7);
+            assert!(turn.place.is_some());
+        });
+    }
+}
