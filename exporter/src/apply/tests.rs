@@ -1,3 +1,5 @@
+//! What entries do to the state: what comes again, gaps, losses, poison, and what each event counts.
+
 use proptest::prelude::*;
 use uuid::Uuid;
 
