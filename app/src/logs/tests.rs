@@ -217,9 +217,11 @@ fn a_writer_that_is_stuck_blocks_nobody_and_later_says_what_is_missing() {
     drop(queue);
     let text = reader.join().unwrap();
     let came = text.lines().filter(|line| line.starts_with('x')).count();
-    let told = text.lines().find(|line| line.contains("Log lines were dropped")).expect(&text[..200]);
-    let told: serde_json::Value = serde_json::from_str(told).unwrap();
-    assert_eq!(told["lines"].as_u64(), Some(400 - came as u64));
+    // Once or twice: what had been dropped when the writer took the lines before, and what was after that.
+    let told = text.lines().filter(|line| line.contains("Log lines were dropped"));
+    let told =
+        told.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["lines"].as_u64().unwrap());
+    assert_eq!(told.sum::<u64>(), 400 - came as u64);
     assert!((100..400).contains(&came), "{came} came");
     assert_eq!(text.lines().filter(|line| *line == "an error").count(), 4);
 }
