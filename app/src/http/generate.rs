@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -29,6 +30,8 @@ use crate::store::answers::{Reader, Wish};
 
 /// Most models that one question can name.
 const MAX_MODELS: usize = 8;
+/// How soon a body is there that comes with its head.
+const SOON: Duration = Duration::from_millis(5);
 
 /// The handler.
 pub(super) async fn generate(
@@ -40,7 +43,16 @@ pub(super) async fn generate(
 ) -> Result<Response, ApiError> {
     let limits = &app.settings.limits;
     let wish = cache::wish_of_headers(request.headers());
-    let asked = Asked::parse(&body::read(request, limits).await?, limits)?;
+    let mut reading = std::pin::pin!(body::read(request, limits));
+    let body = match tokio::time::timeout(SOON, &mut reading).await {
+        Ok(body) => body?,
+        Err(_) => {
+            // Who takes time to say what is asked is not waited for before it is known that it may be asked.
+            allowance.granted().await?;
+            reading.await?
+        }
+    };
+    let asked = Asked::parse(&body, limits)?;
     let asked = Asked { wish: asked.wish.and(wish), ..asked };
     let ready = Ready::check(&app, &caller, allowance, &request_id, asked).await?;
     let told = ready.told.clone();

@@ -1,7 +1,8 @@
 //! Limits with a real Redis: shared by instances, atomic, and no request waits when it goes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ fn who_is_refused_is_told_nothing_else_and_nothing_is_asked_for_them() {
         wait::until_true("the store is connected", || connections(&app) == 1);
         app
     };
-    let [first, second, third] = [(); 3].map(|()| start());
+    let [first, second, third, fourth] = [(); 4].map(|()| start());
     for _ in 0..3 {
         assert_eq!(ask(&first).status, 200);
     }
@@ -93,7 +94,16 @@ fn who_is_refused_is_told_nothing_else_and_nothing_is_asked_for_them() {
         assert_eq!(answer.json()["error"]["code"], "rate_limited", "{}", answer.text());
         assert_eq!(answer.header("x-ratelimit-remaining"), Some("0"));
     }
-    wait::until_true("every refusal is told", || facts(&events, "rate_limit_hit") == 4);
+    // Who takes time to say what is asked is not waited for.
+    let address = fourth.url().strip_prefix("http://").unwrap().to_owned();
+    let mut unfinished = TcpStream::connect(&address).unwrap();
+    unfinished.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    let head = "POST /api/v1/generate HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 99";
+    write!(unfinished, "{head}\r\nhost: {address}\r\n\r\n{{").unwrap();
+    let mut begin = [0; 12];
+    unfinished.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 429");
+    wait::until_true("every refusal is told", || facts(&events, "rate_limit_hit") == 5);
     assert_eq!((facts(&events, "analysis"), facts(&events, "llm_request")), (3, 6));
 }
 
