@@ -86,6 +86,7 @@ last_words() {
     /^---- .* stdout ----$/ { tell(); name = $2; count = 0; next }
     /^failures:$/ { tell() }
     name != "" && NF { line[++count] = $0 }
+    END { tell() }
   ' OFS='\n' "$1"
 }
 
@@ -218,6 +219,8 @@ at_once() {
 # kill loses nothing that is in memory; what a power cut takes, no test asks.
 keep_data_in_memory() {
   [[ -z ${TMPDIR:-} && $(stat --file-system --format=%T /dev/shm 2>/dev/null) == tmpfs ]] || return 0
+  # Tests run scripts of their own there.
+  [[ ,$(findmnt --noheadings --output OPTIONS --target /dev/shm), != *,noexec,* ]] || return 0
   local room memory
   room=$(df --output=avail --block-size=1G /dev/shm | tail -n 1)
   memory=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)

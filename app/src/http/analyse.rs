@@ -84,12 +84,8 @@ pub(super) async fn analyze(
     let slot = turn.wait_for(app.admission.admit(patience)).await.ok_or_else(ApiError::overloaded)?;
     let app = Arc::clone(app);
     let work = tokio::spawn(async move {
-        let asked = async {
-            // When it goes on, the questions are with the connections.
-            tokio::task::yield_now().await;
-            drop(turn);
-        };
-        let ((), report) = tokio::join!(biased; asked, app.analyzer.analyze(plan, &*watch));
+        // Once all were asked, it is the turn of the next.
+        let (report, ()) = tokio::join!(biased; app.analyzer.analyze(plan, &*watch), async { drop(turn) });
         let report = Arc::new(report);
         record_analysis(&app.recorder, &report, app.audit.is_some().then_some(&asker));
         if let Some(upload) = making.finish(&report) {

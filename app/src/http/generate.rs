@@ -106,6 +106,8 @@ impl Ready {
         };
         let (mut passages, mut citations) = (Vec::new(), None);
         if let Some(context) = asked.context {
+            // It may be a lot of work.
+            turn.wait_for(allowance.granted()).await?;
             let query = asked.log.as_ref().map_or(&asked.question.prompt, |(_, keywords)| keywords);
             passages = turn.wait_for(context.look_up(app, query)).await?;
             citations = Some(Citation::all(&passages));

@@ -2,11 +2,11 @@
 //!
 //! Every response to a caller of the API says how the plan stands: `X-RateLimit-Limit` (requests a minute),
 //! `X-RateLimit-Remaining`, `X-RateLimit-Reset` (Unix seconds at which room comes back). Beyond it the answer is 429 with
-//! `Retry-After`, a `rate_limit_hit` fact, and nothing else happens.
+//! `Retry-After`, a `rate_limit_hit` fact, and nobody is asked anything.
 //!
-//! Redis decides. Where the answer will most likely be yes, `generate` does not wait for it: it reads what was asked and looks into the
-//! cache meanwhile, so that both questions to Redis go there together. Nothing is asked of a provider, and nobody is answered,
-//! before the [`Allowance`] is granted.
+//! Redis decides. Where its answer will most likely be yes, `generate` first reads and checks what was asked, and then asks Redis for leave
+//! and for a cached answer together. No provider is asked, no document is searched and nobody is answered before the [`Allowance`] is
+//! granted; and the request is counted whatever becomes of its caller.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use techsapo_shared::event::{Event, RateLimitHit};
 use techsapo_shared::labels::TaskType;
+use tokio::runtime::Handle;
 
 use super::error::ApiError;
 use super::{API, App, GENERATE, HEALTH, SOCKET, UNMATCHED};
@@ -54,8 +55,9 @@ pub(super) async fn bound_rate(State(app): State<Arc<App>>, mut request: Request
     }
     let Some(caller) = request.extensions().get::<Caller>() else { return next.run(request).await };
     let (client, account, tier) = (caller.client(), caller.account(), caller.tier());
-    let is_hasty = *route == *GENERATE && app.limits.expects_room(&account, tier);
-    let allowance = Allowance::of(&app, account, tier);
+    let is_hasty = *route == *GENERATE && app.limits.hasten(&account, tier);
+    let allowance = Allowance::of(&app, account, tier, is_hasty);
+    let _decided = Decided(&allowance);
     request.extensions_mut().insert(allowance.clone());
     let may_begin = is_hasty || allowance.decision().await.allowed;
     let response = if may_begin { Some(next.run(request).await) } else { None };
@@ -80,9 +82,9 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    fn of(app: &Arc<App>, account: Account, tier: TaskType) -> Self {
+    fn of(app: &Arc<App>, account: Account, tier: TaskType, is_hasty: bool) -> Self {
         let app = Arc::clone(app);
-        let decision = async move { app.limits.take(&account, tier).await };
+        let decision = async move { app.limits.take(&account, tier, is_hasty).await };
         Self { decision: decision.boxed().shared(), tier }
     }
 
@@ -97,6 +99,19 @@ impl Allowance {
     pub(super) async fn granted(&self) -> Result<(), ApiError> {
         let decision = self.decision().await;
         if decision.allowed { Ok(()) } else { Err(refusal(&decision, self.tier)) }
+    }
+}
+
+/// Lets a decision be made to its end, also when the caller goes away before.
+struct Decided<'a>(&'a Allowance);
+
+impl Drop for Decided<'_> {
+    fn drop(&mut self) {
+        if self.0.decision.peek().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(self.0.decision.clone());
+        }
     }
 }
 

@@ -78,7 +78,7 @@ fn limit_us() -> f64 {
         let account = Account::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let take = async || {
             for _ in 0..ROUNDS {
-                assert!(limits.take(&account, TaskType::Basic).await.allowed);
+                assert!(limits.take(&account, TaskType::Basic, false).await.allowed);
             }
         };
         take().await;

@@ -95,11 +95,7 @@ fn who_is_refused_is_told_nothing_else_and_nothing_is_asked_for_them() {
         assert_eq!(answer.header("x-ratelimit-remaining"), Some("0"));
     }
     // Who takes time to say what is asked is not waited for.
-    let address = fourth.url().strip_prefix("http://").unwrap().to_owned();
-    let mut unfinished = TcpStream::connect(&address).unwrap();
-    unfinished.set_read_timeout(Some(wait::PATIENCE)).unwrap();
-    let head = "POST /api/v1/generate HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 99";
-    write!(unfinished, "{head}\r\nhost: {address}\r\n\r\n{{").unwrap();
+    let mut unfinished = begin_to_ask(&fourth);
     let mut begin = [0; 12];
     unfinished.read_exact(&mut begin).unwrap();
     assert_eq!(&begin, b"HTTP/1.1 429");
@@ -128,13 +124,40 @@ fn room_is_expected_until_redis_or_the_own_count_says_that_there_is_none() {
     };
     let (one, other) = (instance(), instance());
     let accounts = [1, 2].map(|number| Account::Address(IpAddr::from([192, 0, 2, number])));
-    let expects = |limits: &Limits, account: usize| limits.expects_room(&accounts[account], TaskType::Basic);
-    let take = |limits: &Limits| runtime.block_on(limits.take(&accounts[0], TaskType::Basic)).allowed;
-    assert!(take(&one) && expects(&one, 0));
-    assert!(take(&one) && !expects(&one, 0), "it let two through itself");
-    assert!(expects(&other, 0), "it cannot know");
-    assert!(!take(&other) && !expects(&other, 0), "Redis has told it");
-    assert!(expects(&one, 1) && expects(&other, 1), "another account has its own room");
+    let hasten = |limits: &Limits, account: usize| limits.hasten(&accounts[account], TaskType::Basic);
+    let take = |limits: &Limits, hasty: bool| {
+        runtime.block_on(limits.take(&accounts[0], TaskType::Basic, hasty)).allowed
+    };
+    assert!(hasten(&one, 0) && hasten(&one, 0) && !hasten(&one, 0), "what is begun needs room as well");
+    assert!(take(&one, true) && take(&one, true));
+    assert!(!hasten(&one, 0), "it let two through itself");
+    assert!(hasten(&other, 0), "it cannot know");
+    assert!(!take(&other, true) && !hasten(&other, 0), "Redis has told it");
+    assert!(hasten(&one, 1) && hasten(&other, 1), "another account has its own room");
+}
+
+#[test]
+fn who_goes_away_is_counted_all_the_same() {
+    let (events, store) = (RedisServer::start(), RedisServer::start());
+    let app = limited(&events, &store, "1000").start();
+    wait::until_true("the store is connected", || connections(&app) == 1);
+    for _ in 0..5 {
+        drop(begin_to_ask(&app));
+    }
+    wait::until_true("all are counted", || {
+        let counted: Vec<usize> = store.cli(&["HVALS", "techsapo:{app}:limit:address:127.0.0.1"]);
+        counted.iter().sum::<usize>() == 5
+    });
+}
+
+/// A connection on which the body of a question has only begun.
+fn begin_to_ask(app: &App) -> TcpStream {
+    let address = app.url().strip_prefix("http://").unwrap().to_owned();
+    let mut connection = TcpStream::connect(&address).unwrap();
+    connection.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    let head = "POST /api/v1/generate HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 99";
+    write!(connection, "{head}\r\nhost: {address}\r\n\r\n{{").unwrap();
+    connection
 }
 
 #[test]

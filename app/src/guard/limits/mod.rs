@@ -31,11 +31,13 @@ struct Here {
     window: Window,
     /// Until then Redis, which knows what other instances let through, has no room.
     full_until_ms: u64,
+    /// Requests that were begun before it was decided whether they may.
+    hasty: u64,
 }
 
 impl Counting for Here {
     fn is_over(&self, now_ms: u64) -> bool {
-        self.window.is_over(now_ms) && now_ms >= self.full_until_ms
+        self.window.is_over(now_ms) && now_ms >= self.full_until_ms && self.hasty == 0
     }
 }
 
@@ -64,8 +66,20 @@ impl Limits {
         }
     }
 
-    /// Counts a request, if there is room for it.
-    pub async fn take(&self, account: &Account, tier: TaskType) -> Decision {
+    /// Whether a request will most likely be let through, from what this instance knows: then it may be begun before [`Self::take`] has
+    /// decided, which must follow and be told of it. No more are begun than there is room for, and none of a caller who was
+    /// refused before there can be room again.
+    pub fn hasten(&self, account: &Account, tier: TaskType) -> bool {
+        let limit = self.of(tier);
+        self.here.change(account, |here, now_ms| {
+            let may = here.window.has_room(limit, here.hasty, now_ms) && now_ms >= here.full_until_ms;
+            here.hasty += u64::from(may);
+            may
+        })
+    }
+
+    /// Counts a request, if there is room for it. `hasty`: it was begun already, by [`Self::hasten`].
+    pub async fn take(&self, account: &Account, tier: TaskType, hasty: bool) -> Decision {
         let limit = self.of(tier);
         let key = match account {
             Account::Key(id) => format!("{PREFIX}limit:key:{id}"),
@@ -73,28 +87,19 @@ impl Limits {
         };
         let mut call = self.script.key(key);
         call.arg(limit).arg(SLICE_MS).arg(SLICES);
-        match self.redis.eval::<(u8, u64, u64, u64)>(&call).await {
-            Ok((allowed, used, oldest, redis_ms)) => {
-                let decision = Decision::new(allowed == 1, limit, used, oldest, redis_ms);
-                self.here.change(account, |here, now_ms| {
-                    if decision.allowed {
-                        here.window.add(now_ms);
-                    } else {
-                        here.full_until_ms = now_ms + decision.reset_in_ms;
-                    }
-                });
-                decision
+        let counted = self.redis.eval::<(u8, u64, u64, u64)>(&call).await;
+        self.here.change(account, |here, now_ms| {
+            here.hasty = here.hasty.saturating_sub(hasty.into());
+            let Ok((allowed, used, oldest, redis_ms)) = counted else {
+                return here.window.take(limit, now_ms);
+            };
+            let decision = Decision::new(allowed == 1, limit, used, oldest, redis_ms);
+            if decision.allowed {
+                here.window.add(now_ms);
+            } else {
+                here.full_until_ms = now_ms + decision.reset_in_ms;
             }
-            Err(_) => self.here.change(account, |here, now_ms| here.window.take(limit, now_ms)),
-        }
-    }
-
-    /// Whether a request will most likely be let through, from what this instance knows: then work may begin while [`Self::take`]
-    /// is under way. A caller who was refused is not believed again before there can be room.
-    pub fn expects_room(&self, account: &Account, tier: TaskType) -> bool {
-        let limit = self.of(tier);
-        self.here.look(account, |here, now_ms| {
-            here.is_none_or(|here| here.window.has_room(limit, now_ms) && now_ms >= here.full_until_ms)
+            decision
         })
     }
 
@@ -145,10 +150,6 @@ impl<K: Clone + Eq + std::hash::Hash, C: Counting> Counts<K, C> {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, C>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn look<T>(&self, account: &K, see: impl FnOnce(Option<&C>, u64) -> T) -> T {
-        see(self.lock().get(account), self.now_ms())
     }
 
     fn change<T>(&self, account: &K, act: impl FnOnce(&mut C, u64) -> T) -> T {

@@ -51,9 +51,9 @@ impl Window {
         Decision::new(allowed, limit, used + u64::from(allowed), oldest, now_ms)
     }
 
-    /// Whether one more request would be let through.
-    pub fn has_room(&self, limit: u64, now_ms: u64) -> bool {
-        self.used(now_ms / SLICE_MS) < limit
+    /// Whether one more request would be let through, beside `others` that are not counted yet.
+    pub fn has_room(&self, limit: u64, others: u64, now_ms: u64) -> bool {
+        self.used(now_ms / SLICE_MS).saturating_add(others) < limit
     }
 
     /// Counts a request for which there was room elsewhere.
