@@ -144,3 +144,27 @@ fn tell(headers: &mut HeaderMap, decision: &Decision) {
         headers.insert(name, HeaderValue::from(value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn a_decision_is_made_to_its_end_also_when_nobody_waits_for_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (made, is_made) = oneshot::channel();
+            let decision = async {
+                made.send(()).unwrap();
+                Decision::new(true, 1, 1, 0, 0)
+            };
+            let allowance = Allowance { decision: decision.boxed().shared(), tier: TaskType::Basic };
+            drop(Decided(&allowance));
+            drop(allowance);
+            // Were it forgotten, its sender would be gone.
+            assert_eq!(is_made.await, Ok(()));
+        });
+    }
+}
