@@ -15,9 +15,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use techsapo_shared::event::{AuthAttempt, Event};
@@ -49,14 +48,18 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) const COOKIE: &str = "techsapo_session";
 
 /// The layer.
-pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    app: &App,
+    mut request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let route = limits::route(&request);
     let access = Access::of(&route);
-    let client = client(&app, &request);
+    let client = client(app, &request);
     let is_for_us = access == Access::Open || is_for_us(&request, &app.settings.http.allowed_hosts);
     let local_may = access.is_open_to_local() && client.is_local;
     if access == Access::Open || (local_may && is_for_us) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let credential = Credential::of(request.headers(), access);
     let attempt = Attempt::new(&app.recorder, credential.method());
@@ -76,7 +79,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
             app.suspicion.request(&caller, &app.recorder);
             request.extensions_mut().insert(caller);
             drop(ring);
-            let response = next.run(request).await;
+            let response = next(request).await;
             // A handler may find that the key does not open what is asked for.
             if response.extensions().get::<ApiError>().is_some_and(ApiError::is_forbidden) {
                 attempt.fail(AuthFailureReason::Forbidden);
@@ -85,7 +88,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, mut request: Request, nex
         }
         Err(reason) => {
             attempt.fail(reason);
-            refuse(&app, &route, client, reason).into_response()
+            refuse(app, &route, client, reason).into_response()
         }
     }
 }

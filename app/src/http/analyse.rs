@@ -67,10 +67,10 @@ pub(super) async fn analyze(
     Ready { plan, asker, reader, wish, allowance, mut turn, .. }: Ready,
     watch: Box<Watch>,
 ) -> Result<Answered, ApiError> {
-    // Both are asked of Redis, and go there together.
+    // Both are asked of Redis, and go there together. The turn is kept meanwhile: it is a short wait, and then there is work to do.
     let looking = async { Ok(app.answers.find(&plan, &reader, wish).await) };
     let both = async { tokio::try_join!(allowance.granted(), looking) };
-    let ((), search) = turn.wait_for(both).await?;
+    let ((), search) = both.await?;
     let making = match search {
         Search::Found(found) => {
             record_again(&app.recorder, &found, app.audit.is_some().then_some(&asker));

@@ -1,12 +1,14 @@
 //! `POST /api/v1/generate`: one question, one answer, and how it came about.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Json, Response};
+use futures_util::poll;
 use techsapo_shared::labels::TaskType;
 
 use super::App;
@@ -30,8 +32,6 @@ use crate::store::answers::{Reader, Wish};
 
 /// Most models that one question can name.
 const MAX_MODELS: usize = 8;
-/// How soon a body is there that comes with its head.
-const SOON: Duration = Duration::from_millis(5);
 
 /// The handler.
 pub(super) async fn generate(
@@ -44,9 +44,9 @@ pub(super) async fn generate(
     let limits = &app.settings.limits;
     let wish = cache::wish_of_headers(request.headers());
     let mut reading = std::pin::pin!(body::read(request, limits));
-    let body = match tokio::time::timeout(SOON, &mut reading).await {
-        Ok(body) => body?,
-        Err(_) => {
+    let body = match at_once(reading.as_mut()).await {
+        Some(body) => body?,
+        None => {
             // Who takes time to say what is asked is not waited for before it is known that it may be asked.
             allowance.granted().await?;
             reading.await?
@@ -58,6 +58,18 @@ pub(super) async fn generate(
     let told = ready.told.clone();
     let answered = analyze(&app, ready, Box::new(|_| ())).await?;
     Ok(Json(answer(&answered, &told, &request_id)?).into_response())
+}
+
+/// What a body brings that came with its head: the connection hands it over when it was asked for, and has had its turn.
+async fn at_once<T>(mut body: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    if let Poll::Ready(read) = poll!(body.as_mut()) {
+        return Some(read);
+    }
+    tokio::task::yield_now().await;
+    match poll!(body) {
+        Poll::Ready(read) => Some(read),
+        Poll::Pending => None,
+    }
 }
 
 /// An analysis that may begin once it is allowed.

@@ -11,9 +11,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use techsapo_shared::event::{Event, RateLimitHit};
@@ -32,13 +31,17 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// The layer that bounds a request's head. (hyper itself refuses, with an empty 431, what it has no room for.)
-pub(super) async fn bound_head(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn bound_head(
+    app: &App,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let limits = &app.settings.limits;
     let (count, bytes) = (request.headers().len(), head_bytes(&request));
     if count > limits.headers || bytes as u64 > limits.header_bytes {
         return ApiError::head_too_large(limits.headers, limits.header_bytes).into_response();
     }
-    next.run(request).await
+    next(request).await
 }
 
 fn head_bytes(request: &Request) -> usize {
@@ -47,26 +50,30 @@ fn head_bytes(request: &Request) -> usize {
 }
 
 /// The layer that holds callers of the API to their plans. Those who look after the app are not held up.
-pub(super) async fn bound_rate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn bound_rate(
+    app: &Arc<App>,
+    mut request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let route = route(&request);
     let is_limited = (route.starts_with(API) && *route != *HEALTH) || *route == *SOCKET;
     if !is_limited {
-        return next.run(request).await;
+        return next(request).await;
     }
-    let Some(caller) = request.extensions().get::<Caller>() else { return next.run(request).await };
+    let Some(caller) = request.extensions().get::<Caller>() else { return next(request).await };
     let (client, account, tier) = (caller.client(), caller.account(), caller.tier());
     let is_hasty = *route == *GENERATE && app.limits.hasten(&account, tier);
-    let allowance = Allowance::of(&app, account, tier, is_hasty);
+    let allowance = Allowance::of(app, account, tier, is_hasty);
     let _decided = Decided(&allowance);
     request.extensions_mut().insert(allowance.clone());
     let may_begin = is_hasty || allowance.decision().await.allowed;
-    let response = if may_begin { Some(next.run(request).await) } else { None };
+    let response = if may_begin { Some(next(request).await) } else { None };
     let decision = allowance.decision().await;
     let mut response = match response {
         Some(response) if decision.allowed => response,
         // What a handler said meanwhile to somebody who may not ask is not said.
         _ => {
-            record_hit(&app, &route, client);
+            record_hit(app, &route, client);
             refusal(&decision, tier).into_response()
         }
     };

@@ -33,8 +33,9 @@ mod wire;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::State;
-use axum::response::{IntoResponse, Json};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use techsapo_shared::event::Event;
@@ -164,13 +165,21 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(page::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_rate))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), access::admit))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), limits::bound_head))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), suspicion::notice))
-        .layer(middleware::from_fn(request_id::identify))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe::observe))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), door))
         .with_state(app)
+}
+
+/// What holds for every route, from the outside in. One layer for all of it: each layer of its own clones whatever lies within it, for
+/// every request.
+async fn door(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let app = &app;
+    let handle = async |request| next.run(request).await;
+    let bound_rate = async |request| limits::bound_rate(app, request, handle).await;
+    let admit = async |request| access::admit(app, request, bound_rate).await;
+    let bound_head = async |request| limits::bound_head(app, request, admit).await;
+    let notice = async |request| suspicion::notice(app, request, bound_head).await;
+    let identify = async |request| request_id::identify(request, notice).await;
+    observe::observe(app, request, identify).await
 }
 
 /// What kind of route a template is.

@@ -12,9 +12,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use techsapo_shared::event::{Event, HttpRequest};
@@ -26,7 +25,11 @@ use crate::clock;
 use crate::telemetry::Recorder;
 
 /// The layer.
-pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    app: &App,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -38,7 +41,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         request
     };
 
-    let response = next.run(request).await;
+    let response = next(request).await;
     let fact = Fact {
         recorder: app.recorder.clone(),
         started,

@@ -1,11 +1,10 @@
 //! States what looks like an attack: `anomaly` and `input_sanitization` facts. Nothing is refused here.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use techsapo_shared::event::{Anomaly, Event, InputSanitization};
 use techsapo_shared::labels::{AnomalyType, SanitizationType};
@@ -19,11 +18,15 @@ use crate::guard::sanitise::Finding;
 use crate::telemetry::Recorder;
 
 /// The layer: notices who asks for what only scanners ask for, and bodies that are too large.
-pub(super) async fn notice(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn notice(
+    app: &App,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     if is_probe(request.uri().path()) {
         record_anomaly(&app.recorder, AnomalyType::SensitiveAccess);
     }
-    let response = next.run(request).await;
+    let response = next(request).await;
     if response.extensions().get::<ApiError>().is_some_and(ApiError::is_too_large) {
         record_anomaly(&app.recorder, AnomalyType::OversizedPayload);
         let kind = SanitizationType::Oversized;

@@ -19,7 +19,7 @@ const ROOM_BYTES: usize = 8 << 20;
 /// Of these, how many only warnings and errors may take.
 const RESERVED_BYTES: usize = 1 << 20;
 /// How long the writer rests after writing, so that what comes meanwhile is written at once and pushers need not wake it.
-const REST: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_millis(50);
 
 /// Where lines go.
 pub(super) enum Sink {
@@ -152,8 +152,9 @@ impl Queue {
     fn rest(&self, bytes: u64) {
         let mut state = self.lock();
         state.done += bytes;
-        self.written.notify_all();
-        if !state.closed && !std::mem::take(&mut state.urgent) {
+        if std::mem::take(&mut state.urgent) {
+            self.written.notify_all();
+        } else if !state.closed {
             drop(self.work.wait_timeout(state, REST));
         }
     }

@@ -3,6 +3,8 @@
 //! What must hold: a body is never held beyond [`MAX_BODY_BYTES`]; no redirection is followed; the caller bounds the whole
 //! in time, and a draft holds what was billed even when the attempt is given up.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -22,11 +24,13 @@ const LINGER: Duration = Duration::from_millis(100);
 const KEEP_IDLE: Duration = Duration::from_secs(60);
 
 /// Where a vendor serves, and how its connections are made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Transport {
     client: Client,
     base_url: String,
     idle_timeout: Duration,
+    /// The address of each path that was asked for, read once; there are no more than models.
+    addresses: Mutex<HashMap<String, Url>>,
 }
 
 /// One question in a dialect.
@@ -51,7 +55,23 @@ impl Transport {
         // What runs on this machine is not reached through the proxy to the world outside.
         let local = base_url.starts_with("http://");
         let builder = if local { builder.no_proxy() } else { builder.https_only(true) };
-        Ok(Self { client: builder.build()?, base_url: base_url.to_owned(), idle_timeout })
+        Ok(Self {
+            client: builder.build()?,
+            base_url: base_url.to_owned(),
+            idle_timeout,
+            addresses: Mutex::default(),
+        })
+    }
+
+    fn address(&self, path: String) -> Result<Url, ProviderError> {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = addresses.get(&path) {
+            return Ok(known.clone());
+        }
+        let address = Url::parse(&format!("{}{path}", self.base_url))
+            .map_err(|error| ProviderError::new(ErrorKind::InvalidRequest, error.to_string()))?;
+        addresses.insert(path, address.clone());
+        Ok(address)
     }
 
     /// Sends the question and reads the answer into `draft`.
@@ -61,9 +81,7 @@ impl Transport {
         draft: &mut Draft,
     ) -> Result<(), ProviderError> {
         let Exchange { dialect, key, model, question, max_output_tokens, streamed } = exchange;
-        let path = dialect.path(model, streamed);
-        let url = Url::parse(&format!("{}{path}", self.base_url))
-            .map_err(|error| ProviderError::new(ErrorKind::InvalidRequest, error.to_string()))?;
+        let url = self.address(dialect.path(model, streamed))?;
         let body = dialect.body(question, model, max_output_tokens, streamed).to_string();
         let mut request = self.client.post(url).body(body);
         request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));

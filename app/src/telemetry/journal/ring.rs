@@ -188,15 +188,21 @@ impl<'a> Ring<'a> {
         whole.then_some(Record { seq, end })
     }
 
+    /// Appends `length` bytes from `pos` on; nothing is appended where some of them are missing.
     fn read(&self, pos: u64, length: usize, out: &mut Vec<u8>) -> Option<()> {
+        let words = length.div_ceil(WORD as usize);
+        // In one piece, or in two where it goes around the ring's end; what a file that was cut short lacks is in neither.
+        let to_the_end = (self.capacity / WORD) as usize - self.index(pos);
+        let first = self.words.get(self.index(pos)..)?.get(..words.min(to_the_end))?;
+        let second = self.words.get(..words - first.len())?;
         let start = out.len();
-        out.reserve(length.next_multiple_of(WORD as usize));
-        for offset in (0..length as u64).step_by(WORD as usize) {
-            let Some(word) = self.word(pos + offset) else {
-                out.truncate(start);
-                return None;
-            };
-            out.extend_from_slice(&word.to_le_bytes());
+        out.resize(start + words * WORD as usize, 0);
+        let (bytes, _) = out[start..].as_chunks_mut::<{ WORD as usize }>();
+        let (before, behind) = bytes.split_at_mut(first.len());
+        for (bytes, words) in [(before, first), (behind, second)] {
+            for (bytes, word) in bytes.iter_mut().zip(words) {
+                *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            }
         }
         out.truncate(start + length);
         Some(())

@@ -54,7 +54,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            poll: Duration::from_millis(200),
+            poll: Duration::from_millis(500),
             stall: Duration::from_secs(5),
             stream_bytes: 64 << 20,
             timeout: Duration::from_secs(5),
