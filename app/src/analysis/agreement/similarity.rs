@@ -113,19 +113,24 @@ const CHAR_BITS: u32 = 21;
 /// English words without a meaning are left out.
 fn sorted_grams(reading: &Reading<'_>) -> Vec<u64> {
     let mut grams = Vec::with_capacity(reading.sentences().map(|(sentence, _)| sentence.len() + 1).sum());
-    let mut padded = Vec::new();
     for runs in reading.runs() {
-        padded.clear();
-        padded.push(u64::from(' '));
+        // The space before the first word is there already.
+        let (mut last_three, mut chars) = (u64::from(' '), 1);
+        let mut push = |c: u64| {
+            last_three = (last_three << CHAR_BITS | c) & ((1 << (3 * CHAR_BITS)) - 1);
+            chars += 1;
+            if chars >= 3 {
+                grams.push(last_three);
+            }
+        };
         for run in runs {
             if run.is_ascii() {
-                padded.extend(run.bytes().map(u64::from));
+                run.bytes().map(u64::from).for_each(&mut push);
             } else {
-                padded.extend(run.chars().map(u64::from));
+                run.chars().map(u64::from).for_each(&mut push);
             }
-            padded.push(u64::from(' '));
+            push(u64::from(' '));
         }
-        grams.extend(padded.windows(3).map(|three| three.iter().fold(0, |gram, c| gram << CHAR_BITS | c)));
     }
     grams.sort_unstable();
     grams

@@ -30,6 +30,7 @@ use uuid::Uuid;
 use super::{
     header::{HEADER_BYTES, HEADER_WORDS, Header, HeaderError, Identity},
     mapping::Mapping,
+    residence::{Change, Residence},
     ring::{Cursor, Draft, MAX_EVENT_BYTES, Ring, Step},
 };
 
@@ -37,13 +38,6 @@ use super::{
 pub(super) const SUFFIX: &str = ".journal";
 /// Ending of a file that never became one.
 pub(super) const UNFINISHED_SUFFIX: &str = ".journal.new";
-
-/// How far ahead of the tail the ring's pages are set up for writing, at least and at most.
-const AHEAD: Range<u64> = (4 << 20)..(16 << 20);
-/// How much behind the tail stays in the resident set: the shipper reads it next.
-const BEHIND: u64 = 1 << 20;
-/// How much is taken out of the resident set at once: to do so interrupts the other cores.
-const RELEASE: u64 = 1 << 20;
 
 /// Why an earlier run's file is not drained.
 #[derive(Debug, thiserror::Error)]
@@ -72,26 +66,13 @@ pub(crate) struct RunFile {
     /// Up to where freed space may be written again: the head that is known to be on the disk.
     reusable: AtomicU64,
     oversized: AtomicU64,
-    /// Lowest position that was read since the last upkeep.
-    touched: AtomicU64,
-    residence: Mutex<Residence>,
+    residence: Residence,
 }
 
 struct Tail {
     end: Cursor,
     /// A file that was drained or deleted takes no more.
     open: bool,
-}
-
-/// Which part of the ring is kept in memory.
-#[derive(Default)]
-struct Residence {
-    /// Below here, pages were released.
-    released: u64,
-    /// Up to here, pages were set up for writing.
-    prepared: u64,
-    /// The tail at the last upkeep.
-    tail: u64,
 }
 
 impl RunFile {
@@ -157,8 +138,7 @@ impl RunFile {
             tail: Mutex::new(Tail { end: Cursor::default(), open: false }),
             reusable: AtomicU64::new(0),
             oversized: AtomicU64::new(0),
-            touched: AtomicU64::new(u64::MAX),
-            residence: Mutex::default(),
+            residence: Residence::default(),
         })
     }
 
@@ -182,8 +162,7 @@ impl RunFile {
         }
         self.reusable.store(needed.pos, Ordering::Release);
         self.tail().end = end;
-        let mut residence = self.residence();
-        *residence = Residence { released: needed.pos, prepared: u64::MAX, tail: end.pos };
+        self.residence.set_of_a_drained(needed.pos..end.pos);
     }
 
     /// An earlier run's file is never written again: what is free goes back to the disk, so that a process that dies
@@ -294,7 +273,7 @@ impl RunFile {
     /// Shows `see` the events from `from` on with their seqs, nothing for one whose record went bad, until it says no,
     /// and returns where it stopped: behind the last one shown.
     pub(crate) fn scan(&self, from: Cursor, mut see: impl FnMut(u64, Option<&[u8]>) -> bool) -> Cursor {
-        self.touched.fetch_min(from.pos, Ordering::Relaxed);
+        self.residence.touch(from.pos);
         let (ring, end) = (self.ring(), self.end());
         let (mut at, mut event) = (from, Vec::new());
         loop {
@@ -315,7 +294,7 @@ impl RunFile {
     /// Reads events from `from` on as lines, up to about `max_bytes` but at least one event, and returns where it
     /// stopped. An event whose record went bad is the line that says so.
     pub(crate) fn read(&self, from: Cursor, max_bytes: usize, lines: &mut Vec<u8>) -> Cursor {
-        self.touched.fetch_min(from.pos, Ordering::Relaxed);
+        self.residence.touch(from.pos);
         let (ring, end) = (self.ring(), self.end());
         let mut at = from;
         while at.seq - from.seq < wire::MAX_BATCH_EVENTS {
@@ -353,7 +332,7 @@ impl RunFile {
 
     /// Goes from `from` to the record `seq`.
     pub(crate) fn reach(&self, from: Cursor, seq: u64) -> Cursor {
-        self.touched.fetch_min(from.pos, Ordering::Relaxed);
+        self.residence.touch(from.pos);
         let (ring, end) = (self.ring(), self.end());
         let (mut at, mut scratch) = (from, Vec::new());
         while at.seq < seq {
@@ -439,29 +418,13 @@ impl RunFile {
             self.mapping.flush(0..HEADER_BYTES)?;
             self.reusable.store(needed, Ordering::Release);
         }
-        self.keep_residence(end);
+        let room = self.reusable.load(Ordering::Acquire) + capacity;
+        let Change { release, prepare } = self.residence.follow(end, room);
+        let bytes_of =
+            |positions: Option<Range<u64>>| positions.into_iter().flat_map(|some| self.bytes_of(some));
+        bytes_of(release).for_each(|bytes| self.mapping.release(bytes));
+        bytes_of(prepare).for_each(|bytes| self.mapping.populate(bytes));
         Ok(())
-    }
-
-    fn keep_residence(&self, end: u64) {
-        let touched = self.touched.swap(u64::MAX, Ordering::Relaxed);
-        let mut residence = self.residence();
-        residence.released = residence.released.min(touched);
-        let (from, to) = (residence.released, end.saturating_sub(BEHIND));
-        if from + RELEASE <= to {
-            self.bytes_of(from..to).into_iter().for_each(|bytes| self.mapping.release(bytes));
-            residence.released = to;
-        }
-        // As far ahead as four times what was appended since the last time.
-        let ahead = (4 * (end - residence.tail)).clamp(AHEAD.start, AHEAD.end);
-        residence.tail = end;
-        let room = self.reusable.load(Ordering::Acquire) + self.identity.capacity;
-        let goal = (end + ahead).min(room);
-        if residence.prepared < goal && (residence.prepared < end + ahead / 2 || goal == room) {
-            let from = residence.prepared.max(end);
-            self.bytes_of(from..goal).into_iter().for_each(|bytes| self.mapping.populate(bytes));
-            residence.prepared = goal;
-        }
     }
 
     /// Where positions stand in the file: in one piece, or in two where they go around the ring's end. What a file
@@ -496,10 +459,6 @@ impl RunFile {
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn residence(&self) -> MutexGuard<'_, Residence> {
-        self.residence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

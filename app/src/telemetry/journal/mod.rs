@@ -5,11 +5,13 @@
 //! this run's file for one that was left behind.
 //!
 //! Inside: `mapping` (the only `unsafe`: a file as a slice of atomic words), `ring` (records, and how they are found
-//! again), `header` (the first page of a file), `file` (appending, reading, freeing, recovering).
+//! again), `header` (the first page of a file), `residence` (which of its pages are in memory), `file` (appending, reading, freeing,
+//! recovering).
 
 mod file;
 mod header;
 mod mapping;
+mod residence;
 mod ring;
 #[cfg(test)]
 mod tests;
