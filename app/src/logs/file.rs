@@ -20,7 +20,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{FlockOperation, flock};
 
 use super::LogError;
-use super::queue::count;
+use super::line::count;
 
 /// Who may read it: the owner and the owner's group.
 const MODE: u32 = 0o640;

@@ -5,14 +5,10 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing::{Event, Level};
 
-use super::queue::Queue;
 use crate::clock;
 use crate::mask::mask;
 
@@ -28,38 +24,29 @@ pub(super) enum Style {
     Text { colour: bool },
 }
 
-/// Makes lines of events.
-pub(super) struct Lines {
-    queue: Arc<Queue>,
-    style: Style,
-}
-
-impl Lines {
-    pub(super) fn new(queue: Arc<Queue>, style: Style) -> Self {
-        Self { queue, style }
-    }
-}
-
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let metadata = event.metadata();
-        let write = |line: &mut Line| {
-            line.begin(self.style, *metadata.level());
-            event.record(line);
-            line.end(metadata.target());
-            self.queue.push(&line.text, *metadata.level());
-        };
-        LINE.with(|line| match line.try_borrow_mut() {
-            Ok(mut line) => write(&mut line),
-            // A value that logs while it is written.
-            Err(_) => write(&mut Line::new()),
-        });
-    }
+/// Gives an event's line to `take`.
+pub(super) fn write(event: &Event<'_>, style: Style, take: impl FnOnce(&str)) {
+    let write = |line: &mut Line| {
+        line.begin(style, *event.metadata().level());
+        event.record(line);
+        line.end(event.metadata().target());
+        take(&line.text);
+    };
+    LINE.with(|line| match line.try_borrow_mut() {
+        Ok(mut line) => write(&mut line),
+        // A value that logs while it is written.
+        Err(_) => write(&mut Line::new()),
+    });
 }
 
 thread_local! {
     /// Kept, so that a line costs no allocation.
     static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };
+}
+
+/// How many lines these are.
+pub(super) fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// The line that says how many are missing.

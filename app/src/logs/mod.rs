@@ -1,11 +1,12 @@
 //! The log: one line a fact, JSON for machines or text for people, on standard error or in a file that is rotated.
 //!
-//! `line` writes an event as a line and masks whatever is personal or secret in it, so that no caller can forget to;
+//! `layer` takes events; `line` writes an event as a line and masks whatever is personal or secret in it, so that no caller can forget to;
 //! `queue` takes lines from any thread and hands them to one that writes; `file` rotates.
 //! What must hold: a request never waits for the log's disk or terminal. Lines beyond what the queue holds, or that
 //! cannot be written, are dropped, and a later line says how many. Stopping and panics wait, for a while, until all is written.
 
 mod file;
+mod layer;
 mod line;
 mod queue;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use crate::config::LogSettings;
 use crate::config::format::LogFormat;
 use crate::mask::mask;
 use file::LogFile;
-use line::{Lines, Style};
+use layer::Lines;
+use line::Style;
 use queue::{Queue, Sink};
 
 /// How long stopping waits for the last lines.

@@ -12,7 +12,7 @@ use tracing::Level;
 
 use super::WRITER;
 use super::file::LogFile;
-use super::line::{Style, dropped};
+use super::line::{Style, count, dropped};
 
 /// Bytes of lines that may wait.
 const ROOM_BYTES: usize = 8 << 20;
@@ -38,11 +38,6 @@ impl Sink {
             Self::File(file) => file.write(lines),
         }
     }
-}
-
-/// How many lines these are.
-pub(super) fn count(lines: &[u8]) -> u64 {
-    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// The lines that wait.

@@ -4,6 +4,7 @@
 //! hours lie in; 300,000 km is a rounding of 299,792 km, but the year 1600 is none of 1603. Two answers are at odds over a
 //! number when each holds one of the same dimension that the other has no match for, in sentences that speak of the same.
 
+mod beginning;
 mod read;
 mod units;
 

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
+use super::beginning::next_beginning;
 use super::units::{COUNTERS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power};
 use super::{Dimension, Quantity};
 
@@ -58,72 +59,6 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
 /// ASCII letters at the beginning of a text.
 fn letters(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_alphabetic).count()
-}
-
-/// Where from `at` on a quantity may begin, as far as a look tells; else the end. Most of a text are other words.
-fn next_beginning(sentence: &str, mut at: usize) -> usize {
-    let bytes = sentence.as_bytes();
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let length = |kind: Kind| rest.iter().take_while(|byte| KINDS[usize::from(**byte)] == kind).count();
-        match KINDS[usize::from(rest[0])] {
-            Kind::Letter => {
-                let letters = length(Kind::Letter);
-                if may_begin(&rest[..letters]) {
-                    return at;
-                }
-                at += letters;
-            }
-            Kind::Mark => at += length(Kind::Mark),
-            Kind::DigitOrNotAscii => return at,
-        }
-    }
-    at
-}
-
-/// What a byte tells of whether a quantity may begin there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// With a word, perhaps.
-    Letter,
-    /// It may.
-    DigitOrNotAscii,
-    /// It may not.
-    Mark,
-}
-
-static KINDS: [Kind; 256] = {
-    let mut kinds = [Kind::Mark; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        if (byte as u8).is_ascii_alphabetic() {
-            kinds[byte] = Kind::Letter;
-        } else if (byte as u8).is_ascii_digit() || byte >= 128 {
-            kinds[byte] = Kind::DigitOrNotAscii;
-        }
-        byte += 1;
-    }
-    kinds
-};
-
-/// Whether a quantity may begin with this English word.
-fn may_begin(word: &[u8]) -> bool {
-    /// The words that one begins with, by their first letter; and a bit for each length that there is.
-    static BEGINNINGS: LazyLock<[(u32, Vec<&[u8]>); 26]> = LazyLock::new(|| {
-        let mut by_letter = [const { (0, Vec::new()) }; 26];
-        let number_words = NUMBER_WORDS.iter().map(|(word, _)| *word);
-        for word in MONTHS.into_iter().chain(number_words).chain(["half", "a", "an", "one"]) {
-            let (lengths, words) = &mut by_letter[usize::from(word.as_bytes()[0] - b'a')];
-            *lengths |= 1 << word.len();
-            words.push(word.as_bytes());
-        }
-        by_letter
-    });
-    let letter = word.first().map(|first| usize::from(first.wrapping_sub(b'a')));
-    let beginnings = letter.and_then(|letter| BEGINNINGS.get(letter));
-    beginnings.is_some_and(|(lengths, words)| {
-        lengths.checked_shr(word.len() as u32).unwrap_or(0) & 1 == 1 && words.contains(&word)
-    })
 }
 
 /// Puts a quantity behind the others, or together with the last.
