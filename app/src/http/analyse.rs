@@ -67,8 +67,9 @@ pub(super) async fn analyze(
     Ready { plan, asker, reader, wish, allowance, mut turn, .. }: Ready,
     watch: Box<Watch>,
 ) -> Result<Answered, ApiError> {
-    // Both are asked of Redis, and go there together. The turn is kept meanwhile: it is a short wait, and then there is work to do.
-    let looking = async { Ok(app.answers.find(&plan, &reader, wish).await) };
+    // Both are asked of Redis, and go there together. The turn is kept meanwhile, for it is a short wait, and then there is work to do;
+    // but not while another makes the answer.
+    let looking = async { Ok(app.answers.find(&plan, &reader, wish, || turn.pass()).await) };
     let both = async { tokio::try_join!(allowance.granted(), looking) };
     let ((), search) = both.await?;
     let making = match search {

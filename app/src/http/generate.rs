@@ -46,11 +46,15 @@ pub(super) async fn generate(
     let mut reading = std::pin::pin!(body::read(request, limits));
     let body = match at_once(reading.as_mut()).await {
         Some(body) => body?,
-        None => {
-            // Who takes time to say what is asked is not waited for before it is known that it may be asked.
-            allowance.granted().await?;
-            reading.await?
-        }
+        // Who takes time to say what is asked is not waited for before it is known that it may be asked.
+        None => tokio::select! {
+            biased;
+            body = reading.as_mut() => body?,
+            granted = allowance.granted() => {
+                granted?;
+                reading.await?
+            }
+        },
     };
     let asked = Asked::parse(&body, limits)?;
     let asked = Asked { wish: asked.wish.and(wish), ..asked };

@@ -54,8 +54,13 @@ impl Turn {
         if let Poll::Ready(done) = poll!(&mut others) {
             return done;
         }
-        self.place = None;
+        self.pass();
         others.await
+    }
+
+    /// Lets the next in; this goes on without a turn.
+    pub(super) fn pass(&mut self) {
+        self.place = None;
     }
 }
 

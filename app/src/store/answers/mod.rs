@@ -127,8 +127,8 @@ impl Answers {
     }
 
     /// Looks for the answer to a question as `reader` may be given it. Where the same question is being answered for
-    /// another, waits for that answer.
-    pub async fn find(&self, plan: &Plan, reader: &Reader, wish: Wish) -> Search {
+    /// another, waits for that answer; `waits` hears of it before, for that may take as long as an analysis.
+    pub async fn find(&self, plan: &Plan, reader: &Reader, wish: Wish, mut waits: impl FnMut()) -> Search {
         let began = Instant::now();
         let Some(shared) = &self.shared else { return Search::Missing(Making::default()) };
         let key = Key::of(plan, shared.settings.scope, reader);
@@ -145,20 +145,22 @@ impl Answers {
                 shared.looked(CacheType::Memory, true);
                 return found(report, CacheType::Memory);
             }
-            match shared.flights.board(key) {
+            let passenger = match shared.flights.board(key) {
                 Seat::Pilot(flight) => break flight,
-                Seat::Passenger(passenger) => match passenger.arrival().await {
-                    Arrival::Answer(report) => {
-                        shared.looked(CacheType::Memory, true);
-                        return found(report, CacheType::Memory);
-                    }
-                    Arrival::NotKept => {
-                        shared.looked(CacheType::Memory, false);
-                        return shared.missing(key, None);
-                    }
-                    // Who was making it has gone: somebody else begins.
-                    Arrival::Lost => {}
-                },
+                Seat::Passenger(passenger) => passenger,
+            };
+            waits();
+            match passenger.arrival().await {
+                Arrival::Answer(report) => {
+                    shared.looked(CacheType::Memory, true);
+                    return found(report, CacheType::Memory);
+                }
+                Arrival::NotKept => {
+                    shared.looked(CacheType::Memory, false);
+                    return shared.missing(key, None);
+                }
+                // Who was making it has gone: somebody else begins.
+                Arrival::Lost => {}
             }
         };
         // Once more: the answer may have come between looking and boarding.
@@ -283,7 +285,64 @@ impl Upload {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::pin::pin;
+
+    use futures_util::poll;
+    use techsapo_shared::labels::TaskType;
+
     use super::*;
+    use crate::analysis::{Analyzer, Limits, Mode, Question};
+    use crate::config;
+    use crate::guard::breaker::Breakers;
+    use crate::providers::simulated::{Behaviour, NAMES, Simulated};
+    use crate::providers::{LiveProviders, Provider};
+
+    /// A question to two providers; nobody is ever asked.
+    fn plan() -> Plan {
+        let behaviour = Behaviour {
+            seed: 0,
+            latency: Duration::ZERO,
+            latency_jitter: Duration::ZERO,
+            failure_ppm: 0,
+            timeout_ppm: 0,
+            disagreement_ppm: 0,
+            input_price_nanousd: 0,
+            output_price_nanousd: 0,
+        };
+        let provider = |name| Arc::new(Simulated::new(name, "model".into(), behaviour.clone()));
+        let providers = NAMES[..2].iter().map(|name| provider(*name) as Arc<dyn Provider>).collect();
+        let limits = Limits { call: Duration::ZERO, analysis: Duration::ZERO };
+        let question = Question {
+            prompt: "Why?".into(),
+            task_type: TaskType::Basic,
+            mode: Mode::Parallel,
+            models: Vec::new(),
+            material: None,
+            synthesis: false,
+        };
+        Analyzer::new(Arc::new(LiveProviders::new(providers)), limits).plan(question).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_is_to_wait_for_the_answer_of_another_hears_of_it_before() {
+        let settings = config::load(None, &BTreeMap::new()).unwrap().settings;
+        let recorder = Recorder::off();
+        let breakers = Breakers::new("test", recorder.clone());
+        let redis = Redis::new(settings.redis.url.clone(), Duration::ZERO, recorder.clone(), &breakers);
+        let answers = Answers::new(&CacheSettings { redis: false, ..settings.cache }, redis, recorder);
+        let (plan, reader, told) = (plan(), Reader::default(), Cell::new(0));
+        let find = || answers.find(&plan, &reader, Wish::default(), || told.set(told.get() + 1));
+
+        let Search::Missing(making) = find().await else { panic!("nobody has asked before") };
+        assert_eq!(told.get(), 0, "it makes the answer itself");
+        let mut waiting = pin!(find());
+        assert!(poll!(&mut waiting).is_pending());
+        assert_eq!(told.get(), 1);
+        drop(making);
+        assert!(matches!(waiting.await, Search::Missing(_)));
+    }
 
     #[test]
     fn of_two_wishes_the_stricter_holds() {
