@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use redis::{Client, ClientTlsConfig, Connection, FromRedisValue, TlsCertificates};
+use redis::{Client, ClientTlsConfig, Connection, FromRedisValue, RedisResult, TlsCertificates};
 use tempfile::TempDir;
 
 use crate::{Authority, Process, free_port, wait};
@@ -149,11 +149,16 @@ impl RedisServer {
     /// # Panics
     /// When it fails or its reply is not a `T`.
     pub fn cli<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let mut command = redis::cmd(words[0]);
-        command
-            .arg(&words[1..])
-            .query(&mut self.connection())
-            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        self.try_cli(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// As [`Self::cli`], of a server that may be away or cut connections.
+    ///
+    /// # Errors
+    /// When there is no connection, it breaks off, or the reply is not a `T`.
+    pub fn try_cli<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        let mut connection = client(self.port, self.tls.as_ref()).get_connection()?;
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
     }
 }
 
