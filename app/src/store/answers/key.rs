@@ -121,7 +121,7 @@ fn normalise(prompt: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
     use std::time::Duration;
@@ -133,7 +133,8 @@ mod tests {
     use crate::providers::simulated::{Behaviour, NAMES, Simulated};
     use crate::providers::{LiveProviders, Provider};
 
-    fn analyzer(seed: u64, names: usize) -> Analyzer {
+    /// Of so many simulated providers.
+    pub(in crate::store::answers) fn analyzer(seed: u64, names: usize) -> Analyzer {
         let provider = |index: usize| {
             let behaviour = Behaviour {
                 seed,
@@ -153,7 +154,7 @@ mod tests {
         Analyzer::new(Arc::new(LiveProviders::new(providers)), limits)
     }
 
-    fn question(prompt: &str) -> Question {
+    pub(in crate::store::answers) fn question(prompt: &str) -> Question {
         Question {
             prompt: prompt.to_owned(),
             task_type: TaskType::Basic,

@@ -290,40 +290,11 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::poll;
-    use techsapo_shared::labels::TaskType;
 
+    use super::key::tests::{analyzer, question};
     use super::*;
-    use crate::analysis::{Analyzer, Limits, Mode, Question};
     use crate::config;
     use crate::guard::breaker::Breakers;
-    use crate::providers::simulated::{Behaviour, NAMES, Simulated};
-    use crate::providers::{LiveProviders, Provider};
-
-    /// A question to two providers; nobody is ever asked.
-    fn plan() -> Plan {
-        let behaviour = Behaviour {
-            seed: 0,
-            latency: Duration::ZERO,
-            latency_jitter: Duration::ZERO,
-            failure_ppm: 0,
-            timeout_ppm: 0,
-            disagreement_ppm: 0,
-            input_price_nanousd: 0,
-            output_price_nanousd: 0,
-        };
-        let provider = |name| Arc::new(Simulated::new(name, "model".into(), behaviour.clone()));
-        let providers = NAMES[..2].iter().map(|name| provider(*name) as Arc<dyn Provider>).collect();
-        let limits = Limits { call: Duration::ZERO, analysis: Duration::ZERO };
-        let question = Question {
-            prompt: "Why?".into(),
-            task_type: TaskType::Basic,
-            mode: Mode::Parallel,
-            models: Vec::new(),
-            material: None,
-            synthesis: false,
-        };
-        Analyzer::new(Arc::new(LiveProviders::new(providers)), limits).plan(question).unwrap()
-    }
 
     #[tokio::test]
     async fn who_is_to_wait_for_the_answer_of_another_hears_of_it_before() {
@@ -332,7 +303,8 @@ mod tests {
         let breakers = Breakers::new("test", recorder.clone());
         let redis = Redis::new(settings.redis.url.clone(), Duration::ZERO, recorder.clone(), &breakers);
         let answers = Answers::new(&CacheSettings { redis: false, ..settings.cache }, redis, recorder);
-        let (plan, reader, told) = (plan(), Reader::default(), Cell::new(0));
+        let plan = analyzer(0, 2).plan(question("Why?")).unwrap();
+        let (reader, told) = (Reader::default(), Cell::new(0));
         let find = || answers.find(&plan, &reader, Wish::default(), || told.set(told.get() + 1));
 
         let Search::Missing(making) = find().await else { panic!("nobody has asked before") };

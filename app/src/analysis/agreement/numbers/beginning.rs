@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::units::{MONTHS, NUMBER_WORDS};
 
-/// Where from `at` on a quantity may begin, as far as a look tells; else the end. Most of a text are other words.
+/// Where from `at` on a quantity may begin, as far as a look tells; else the end.
 pub(super) fn next_beginning(sentence: &str, mut at: usize) -> usize {
     let bytes = sentence.as_bytes();
     while at < bytes.len() {
