@@ -41,6 +41,7 @@ HELP
 RUN_DIR=$(realpath -m "${TECHSAPO_RUN_DIR:-$ROOT/run}")
 LONG=600      # seconds that a rule itself takes from which on a fault is left out unless it is named
 SLACK=180     # seconds that anything may take beyond that: scrapes, looks at the rules, starting, a busy machine
+STOP=$RUN_DIR/demo-faults.stop # whoever wants the demonstration to end makes this file
 MADE=''       # the fault that is there now
 ROWS=()       # of the table
 MISSED=0      # alerts that did not fire, or were not over, in time
@@ -179,6 +180,7 @@ await() {
   local limit=$1 what=$2 began=$SECONDS told=$SECONDS
   shift 2
   until "$@"; do
+    if is_stopped; then exit 130; fi
     if ((SECONDS - began >= limit)); then return 1; fi
     if ((SECONDS - told >= 30)); then
       told=$SECONDS
@@ -278,11 +280,30 @@ print_table() {
   printf '%s\n' "${ROWS[@]}"
 }
 
-# Whatever ends the script ends here: a fault that is there is ended, and what was shown is told.
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+# A bash that waits for a command, or reads a $(…), may lose a Ctrl-C or trip over it, and then nobody would end the fault. So the faults
+# are made by a process in a group of its own, which no terminal's signal reaches, and the one that people call only waits for it.
+demonstrate() {
+  local fault
+  trap finish EXIT
+  remember app
+  remember exporter
+  for fault in "${CHOSEN[@]}"; do
+    if is_stopped; then exit 130; fi
+    show "$fault"
+  done
+  print_table
+  ((MISSED == 0)) || die "$MISSED alert(s) did not fire, or were not over, in time."
+}
+
+# Was Ctrl-C pressed, or is nobody there any more who waits? ($$ is the process that was called.)
+is_stopped() { [[ -e $STOP ]] || ! kill -0 $$ 2>/dev/null; }
+
+# Whatever ends the demonstration ends here: a fault that is there is ended, and what was shown is told.
 finish() {
   local status=$? fault=$MADE
   trap - EXIT
-  trap '' INT TERM HUP
   set +e
   MADE=''
   ask_no_more
@@ -295,8 +316,20 @@ finish() {
   exit "$status"
 }
 
+# Waits for process $1, whatever signals come meanwhile, and ends as it does.
+wait_for_end_of() {
+  local status
+  while :; do
+    status=0
+    wait "$1" || status=$?
+    kill -0 "$1" 2>/dev/null || break
+  done
+  rm -f "$STOP"
+  exit "$status"
+}
+
 main() {
-  local all=no action=run fault
+  local all=no action=run
   local -a named=()
   while (($#)); do
     case $1 in
@@ -320,12 +353,12 @@ main() {
   choose "$all" ${named[@]+"${named[@]}"}
   check_stack
   take_lock
-  trap finish EXIT
-  remember app
-  remember exporter
-  for fault in "${CHOSEN[@]}"; do show "$fault"; done
-  print_table
-  ((MISSED == 0)) || die "$MISSED alert(s) did not fire, or were not over, in time."
+  rm -f "$STOP"
+  trap ': >"$STOP"' INT TERM HUP
+  set -m # a group of its own
+  demonstrate &
+  set +m
+  wait_for_end_of "$!"
 }
 
 main "$@"

@@ -24,8 +24,8 @@ engine can start (with TECHSAPO_REQUIRE_ENGINE=1 it fails there).
 
   -y, --yes    do not ask before installing packages (without a terminal, or with CI set, it never asks)
 
-Every step runs, even if one before it failed. What failing tests printed last is told again at the end, before how many checks and
-tests passed and failed; each step that is not a row of tests counts as one. Ends with 0 if none failed.
+Every step runs, even if one before it failed. What failing tests printed last, and what they panicked with, is told again at the end,
+before how many checks and tests passed and failed; each step that is not a row of tests counts as one. Ends with 0 if none failed.
 HELP
 }
 
@@ -37,6 +37,7 @@ FAILED=0
 IGNORED=0
 BROKEN=() # The steps that failed, for the summary.
 LAST_WORDS=30 # lines of each failed test, in the summary
+PANIC_LINES=8 # of what each failed test panicked with, at the summary's end
 SCRATCH=''
 IN_MEMORY='' # where the tests' servers keep their data, if that is not on a disk
 MEMORY_GIB=8 # what must be free there, and of the machine's memory
@@ -90,6 +91,17 @@ last_words() {
   ' OFS='\n' "$1"
 }
 
+# The beginning of what each failed test of a log panicked with: servers' logs, which follow it, can be longer than what is kept of the output.
+panics() {
+  awk -v most="$PANIC_LINES" '
+    /^---- .* stdout ----$/ { name = $2; count = 0; next }
+    /^failures:$/ { name = "" }
+    name == "" || !NF { next }
+    / panicked at / && !count { print "", "--- " name; count = 1 }
+    count && count <= most { print substr($0, 1, 300); count++ }
+  ' OFS='\n' "$1"
+}
+
 # tests NAME COMMAND…: a step made of tests, whose own counts are added up. All of them run, also after a failure.
 tests() {
   local name=$1 began=$SECONDS status=0 passed failed ignored
@@ -106,6 +118,7 @@ tests() {
       }
     } END { print passed + 0, failed + 0, ignored + 0 }' "$output")
   last_words "$output" >>"$SCRATCH/last-words"
+  panics "$output" >>"$SCRATCH/panics"
   # It failed without a failing test: it did not compile, or a test program crashed.
   if ((status != 0 && failed == 0)); then failed=1; fi
   PASSED=$((PASSED + passed))
@@ -257,6 +270,7 @@ summary() {
   local step
   for step in ${BROKEN[@]+"${BROKEN[@]}"}; do say "failed: $step"; done
   if [[ -s $SCRATCH/last-words ]]; then cat "$SCRATCH/last-words"; fi
+  if [[ -s $SCRATCH/panics ]]; then cat "$SCRATCH/panics"; fi
   say "$PASSED passed, $FAILED failed"
   ((FAILED == 0))
 }

@@ -236,7 +236,7 @@ impl Exporter {
     /// # Panics
     /// When it never does.
     pub fn wait_log(&self, text: &str) {
-        wait::until_true(&format!("the exporter's log says {text:?}"), || self.process.log().contains(text));
+        self.process.wait_log(text);
     }
 
     /// Its page as it stands now.

@@ -95,6 +95,14 @@ impl Process {
         wait::until(&format!("{name} ends"), || self.child.try_wait().unwrap())
     }
 
+    /// Waits until its log holds `text`: programs write their lines a moment after what they tell of.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub fn wait_log(&self, text: &str) {
+        wait::until_true(&format!("the log of {} says {text:?}", self.name), || self.log().contains(text));
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }

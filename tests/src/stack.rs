@@ -63,7 +63,9 @@ impl Stack {
 
     /// A call of a script (`start-monitoring.sh`) on this stack.
     pub fn script(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(repository::root().join("scripts").join(name));
+        // Where the tests run in the background of a shell, Ctrl-C is ignored, and so it would be by scripts that they start.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(repository::root().join("scripts").join(name));
         command.args(arguments).stdin(Stdio::null());
         command.env("TECHSAPO_RUN_DIR", &self.run).env("TECHSAPO_BIN_DIR", binaries::folder());
         command

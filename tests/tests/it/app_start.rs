@@ -29,7 +29,7 @@ fn wrong_settings_are_all_named_at_once() {
 fn a_setting_that_does_not_exist_is_told() {
     let redis = RedisServer::start();
     let app = App::of(&redis).set("TECHSAPO_SIMULATED_LATENCI", "5ms").start();
-    assert!(app.process.log().contains("TECHSAPO_SIMULATED_LATENCI"), "{}", app.process.log());
+    app.process.wait_log("TECHSAPO_SIMULATED_LATENCI");
 }
 
 #[test]

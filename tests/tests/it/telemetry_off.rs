@@ -6,7 +6,7 @@ use techsapo_tests::{App, RedisServer};
 fn an_app_without_telemetry_answers_and_leaves_no_trace() {
     let redis = RedisServer::start();
     let mut app = App::of(&redis).set("TECHSAPO_TELEMETRY_ENABLED", "false").start();
-    assert!(app.process.log().contains("Telemetry is OFF"), "{}", app.process.log());
+    app.process.wait_log("Telemetry is OFF");
 
     for task in ["basic", "critical"] {
         app.generate("What is a lease?", task).unwrap();

@@ -1,9 +1,10 @@
 //! `scripts/demo-faults.sh` as its users call it, on a stack of `start-monitoring.sh` whose Prometheus was made to hurry: the
 //! alerts come and go, and what was killed or set otherwise is as before, also when somebody presses Ctrl-C.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use techsapo_tests::stack::said;
 use techsapo_tests::{Stack, http, repository, wait};
 
@@ -95,9 +96,10 @@ fn faults_become_alerts_that_end_with_them() {
     // Interrupted while the app is away, it brings the app back.
     let killed = pid(&stack, "app");
     let mut script = stack.script(SCRIPT, &["app-killed"]);
-    let script = script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let script = script.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
     wait::until_true("the app is killed", || http::get(&format!("{}/health", stack.url("APP"))).is_err());
-    kill_process(Pid::from_child(&script), Signal::INT).unwrap();
+    // A terminal tells the whole group.
+    kill_process_group(Pid::from_child(&script), Signal::INT).unwrap();
     let output = script.wait_with_output().unwrap();
     assert!(!output.status.success() && said(&output).contains("Ending app-killed"), "{}", said(&output));
     assert_ne!(pid(&stack, "app"), killed);
