@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
-
-use crate::cli;
 
 /// The shell to write for.
 #[derive(Debug, Args)]
@@ -20,14 +18,14 @@ pub struct CompletionsCommand {
 }
 
 impl CompletionsCommand {
-    /// Writes the script to `out`.
+    /// Writes the script for `program`, the whole command line, to `out`.
     ///
     /// # Errors
     /// `out` takes nothing.
-    pub fn run(&self, out: &mut impl Write) -> io::Result<()> {
+    pub fn run(&self, mut program: Command, out: &mut impl Write) -> io::Result<()> {
         // Whole first: the generator ends the process if its output fails.
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut cli::Args::command(), "techsapo", &mut script);
+        clap_complete::generate(self.shell, &mut program, "techsapo", &mut script);
         out.write_all(&script)?;
         out.flush()
     }

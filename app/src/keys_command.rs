@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use techsapo_shared::labels::{AuthFailureReason, ClosedLabel, TaskType};
 
 use crate::guard::keys::file::{self, KeyFileError};
-use crate::guard::keys::ring::{KeyRecord, Scope};
+use crate::guard::keys::record::{KeyRecord, Scope};
 use crate::guard::keys::token::{NewToken, NoRandom, Shown};
 
 /// Longest name of a key, in bytes.

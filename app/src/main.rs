@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::CommandFactory as _;
 use techsapo_app::agreement_command::AgreementError;
 use techsapo_app::cli::{Args, Command};
 use techsapo_app::config::{self, ConfigError, LogSettings, Settings};
@@ -97,7 +98,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         Some(Command::Agreement(command)) => {
             return Ok(command.run(&mut std::io::BufWriter::new(std::io::stdout().lock()))?);
         }
-        Some(Command::Completions(command)) => return Ok(command.run(&mut std::io::stdout())?),
+        Some(Command::Completions(command)) => {
+            return Ok(command.run(Args::command(), &mut std::io::stdout())?);
+        }
         _ => {}
     }
     let env: BTreeMap<_, _> = std::env::vars_os()

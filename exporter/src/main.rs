@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use techsapo_exporter::checkpoint::Store;
 use techsapo_exporter::checkpoint::folder::Folder;
 use techsapo_exporter::checkpoint::mysql::Mysql;
-use techsapo_exporter::cli::{Cli, LogFormat};
+use techsapo_exporter::cli::Cli;
+use techsapo_exporter::flags::{Flags, LogFormat};
 use techsapo_exporter::http::Pages;
 use techsapo_exporter::own::Own;
 use techsapo_exporter::pipeline::{Pipeline, Served, Settings};
@@ -29,22 +30,22 @@ use tracing::{error, info};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Some(command) = &cli.command {
-        return command.run();
+    let Cli { flags, check, command } = Cli::parse();
+    if let Some(command) = command {
+        return command.run(Cli::command());
     }
-    if cli.check {
-        return tools::check(&cli);
+    if check {
+        return tools::check(&flags);
     }
-    start_log(&cli);
-    let around = match Around::of(&cli) {
+    start_log(&flags);
+    let around = match Around::of(&flags) {
         Ok(around) => around,
         Err(message) => {
             error!("{message}");
             return ExitCode::from(2);
         }
     };
-    match run(cli, around) {
+    match run(flags, around) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
@@ -62,69 +63,72 @@ struct Around {
 }
 
 impl Around {
-    fn of(cli: &Cli) -> Result<Self, String> {
-        let tls = cli.tls.load()?;
-        let redis = cli.redis.route()?.secured_by(&tls);
-        let web = Web::open(cli.listen.web_config.as_deref());
+    fn of(flags: &Flags) -> Result<Self, String> {
+        let tls = flags.tls.load()?;
+        let redis = flags.redis.route()?.secured_by(&tls);
+        let web = Web::open(flags.listen.web_config.as_deref());
         let web = web.map_err(|error| format!("--web.config.file: {error}"))?;
-        Ok(Self { tls, redis, database: cli.database()?, web })
+        Ok(Self { tls, redis, database: flags.database()?, web })
     }
 }
 
-fn start_log(cli: &Cli) {
-    let log = tracing_subscriber::fmt().with_max_level(cli.log_level).with_writer(std::io::stderr);
+fn start_log(flags: &Flags) {
+    let log = tracing_subscriber::fmt().with_max_level(flags.log_level).with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal());
-    match cli.log_format {
+    match flags.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn run(cli: Cli, around: Around) -> Result<(), String> {
+async fn run(flags: Flags, around: Around) -> Result<(), String> {
     let Around { tls, redis, database, web } = around;
     let store: Box<dyn Store> = match database {
-        Some(database) => Box::new(Mysql::new(database, &cli.checkpoint_name).secured_by(&tls)),
-        None => Box::new(Folder::open(&cli.checkpoint_dir).map_err(|error| {
+        Some(database) => Box::new(Mysql::new(database, &flags.checkpoint_name).secured_by(&tls)),
+        None => Box::new(Folder::open(&flags.checkpoint_dir).map_err(|error| {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             format!("{error}: {source}; give a folder that this user may write to with --checkpoint.dir")
         })?),
     };
-    let listener = TcpListener::bind(cli.listen.address).await.map_err(|error| {
-        format!("cannot listen on {}: {error}; choose another with --web.listen-address", cli.listen.address)
+    let listener = TcpListener::bind(flags.listen.address).await.map_err(|error| {
+        format!(
+            "cannot listen on {}: {error}; choose another with --web.listen-address",
+            flags.listen.address
+        )
     })?;
     let own = Arc::new(Own::new().map_err(|error| format!("the catalogue is inconsistent: {error}"))?);
     let (served, latest, stop) = (Served::default(), Latest::default(), Arc::new(AtomicBool::new(false)));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
 
-    own.announce(&cli.redis.streams);
+    own.announce(&flags.redis.streams);
     samplers::spawn_host(latest.clone(), redis.clone()).map_err(|error| error.to_string())?;
-    let asker = Asker::new(cli.app_key_file, &tls);
+    let asker = Asker::new(flags.app_key_file, &tls);
     let asker = asker.map_err(|error| format!("cannot make a client for the apps: {error}"))?;
     let poller = Poller::new(latest.clone(), own.clone(), asker);
-    for url in cli.app_urls.iter().filter(|&url| url != "none") {
+    for url in flags.app_urls.iter().filter(|&url| url != "none") {
         tokio::spawn(poller.clone().poll(url.clone()));
     }
     let settings = Settings {
         redis,
-        streams: cli.redis.streams,
-        birth_hold: cli.birth_hold,
-        series_limit: cli.series_limit as usize,
+        streams: flags.redis.streams,
+        birth_hold: flags.birth_hold,
+        series_limit: flags.series_limit as usize,
     };
     let mut pipeline = Pipeline::new(settings, store, own.clone(), served.clone(), stop.clone());
     let pipeline = thread::Builder::new().name("pipeline".to_owned()).spawn(move || pipeline.run());
     let pipeline = pipeline.map_err(|error| format!("cannot start a thread: {error}"))?;
 
     info!(
-        exporter = cli.exporter_id,
+        exporter = flags.exporter_id,
         version = env!("CARGO_PKG_VERSION"),
         "serving {}://{}{}",
         if web.is_encrypted() { "https" } else { "http" },
-        cli.listen.address,
-        cli.telemetry_path
+        flags.listen.address,
+        flags.telemetry_path
     );
-    let pages = Arc::new(Pages { served, latest, own, telemetry_path: cli.telemetry_path, web, tls });
+    let pages = Arc::new(Pages { served, latest, own, telemetry_path: flags.telemetry_path, web, tls });
     connections::serve(listener, pages, async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         info!("stopping: writing a last checkpoint");

@@ -23,7 +23,7 @@ use self::completions::CompletionsCommand;
 use self::explain::{ExplainCommand, ExplainError};
 use self::healthcheck::{HealthcheckCommand, HealthcheckError};
 use self::tail::{TailCommand, TailError};
-use crate::cli::Cli;
+use crate::flags::Flags;
 
 /// What can be done besides serving.
 #[derive(Debug, Subcommand)]
@@ -73,22 +73,23 @@ impl ToolError {
 }
 
 impl Command {
-    /// Does it, and says on standard error why not. The exit code: 0 done, 1 failed, 2 wrong arguments.
-    pub fn run(&self) -> ExitCode {
+    /// Does it, and says on standard error why not. `program` is the whole command line. The exit code: 0 done, 1 failed, 2 wrong
+    /// arguments.
+    pub fn run(&self, program: clap::Command) -> ExitCode {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let done = match self {
             Self::Tail(command) => command.run(&mut out, &mut io::stderr()).map_err(ToolError::from),
             Self::Explain(command) => command.run(&mut out).map_err(ToolError::from),
             Self::Healthcheck(command) => command.run(&mut out).map_err(ToolError::from),
-            Self::Completions(command) => command.run(&mut out).map_err(ToolError::from),
+            Self::Completions(command) => command.run(program, &mut out).map_err(ToolError::from),
         };
         finish(done.map(|()| ExitCode::SUCCESS))
     }
 }
 
 /// `--check`: looks whether everything is in order. The exit code: 0 nothing failed, 1 something did.
-pub fn check(cli: &Cli) -> ExitCode {
-    let well = check::run(cli, &mut io::stdout().lock());
+pub fn check(flags: &Flags) -> ExitCode {
+    let well = check::run(flags, &mut io::stdout().lock());
     finish(well.map(|well| if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }).map_err(ToolError::from))
 }
 

@@ -16,8 +16,15 @@ fn source() -> Value {
     json!({"type": "prometheus", "uid": "${datasource}"})
 }
 
+impl Dashboard {
+    /// As Grafana reads it.
+    pub fn json(&self) -> Value {
+        file(self)
+    }
+}
+
 /// A dashboard as it stands in its file.
-pub(crate) fn dashboard(dashboard: &Dashboard) -> Value {
+fn file(dashboard: &Dashboard) -> Value {
     json!({
         "uid": dashboard.uid,
         "title": dashboard.title,

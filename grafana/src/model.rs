@@ -2,10 +2,6 @@
 //!
 //! A panel without title, description, unit or query cannot be said here; where panels stand follows from their order.
 
-use serde_json::Value;
-
-use crate::json;
-
 /// What a number is, in Grafana's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // Each is what Grafana calls it.
@@ -401,10 +397,5 @@ impl Dashboard {
     /// The range that it opens with, in seconds.
     pub fn range_s(&self) -> u64 {
         self.range_h * 3_600
-    }
-
-    /// As Grafana reads it.
-    pub fn json(&self) -> Value {
-        json::dashboard(self)
     }
 }

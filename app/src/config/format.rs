@@ -11,7 +11,6 @@ use techsapo_shared::event::{MAX_COST_NANOUSD, MAX_LABEL_BYTES, WHOLE_PPM};
 use crate::clock;
 use crate::guard::address::Network;
 use crate::guard::host::Host;
-use crate::guard::sanitise::Strictness;
 
 /// How a value is written, and how to read it.
 pub struct Format<T> {
@@ -55,6 +54,17 @@ pub enum SimulatedMix {
     Always,
     /// Never.
     Never,
+}
+
+/// How far a group of rules for prompts goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// Nothing is looked for.
+    Off,
+    /// What is found is counted, and nothing else.
+    Flag,
+    /// What is found is dealt with as its rule says.
+    On,
 }
 
 /// To whom an answer is given again.

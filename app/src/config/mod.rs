@@ -23,13 +23,13 @@ pub use load::{ConfigError, Loaded, Problem, env_name, load};
 
 use crate::guard::address::Network;
 use crate::guard::host::Host;
-use crate::guard::sanitise::Strictness;
 use declare::settings;
 use format::{
     ADDRESS, BASE_URL, BYTES, CACHE_SCOPE, COUNT, CacheScope, DRIVE_IDS, DURATION, FRACTION, HOSTS, HTTP_URL,
     INSTANCE, LOG_FORMAT, LOG_LEVEL, LogFormat, MODELS, MYSQL_URL, NETWORKS, NUMBER, OPTIONAL_MODEL,
     OPTIONAL_PATH, OTHER_HTTP_URL, OTHER_REDIS_URL, PATH, PRICES, REDIS_URL, SIMULATED_MIX, STREAMS,
-    STRICTNESS, SWITCH, SYNTHESIS_WHEN, SimulatedMix, SynthesisWhen, TIME_ZONE, TIMEOUT, TLS_LISTEN, USD,
+    STRICTNESS, SWITCH, SYNTHESIS_WHEN, SimulatedMix, Strictness, SynthesisWhen, TIME_ZONE, TIMEOUT,
+    TLS_LISTEN, USD,
 };
 use jiff::tz::TimeZone;
 use techsapo_redis_route::Route;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use techsapo_shared::labels::TaskType;
 
 use super::address::Client;
-use super::keys::ring::KeyRecord;
+use super::keys::record::KeyRecord;
 
 /// Name of whoever needs no key.
 const ANONYMOUS: &str = "anonymous";

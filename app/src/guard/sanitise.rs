@@ -12,17 +12,7 @@ use techsapo_shared::labels::SanitizationType;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::config::SanitiseSettings;
-
-/// How far a group of rules goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strictness {
-    /// Nothing is looked for.
-    Off,
-    /// What is found is counted, and nothing else.
-    Flag,
-    /// What is found is dealt with as its rule says.
-    On,
-}
+use crate::config::format::Strictness;
 
 /// What is done with what a rule finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,64 +1,21 @@
 //! From a question that may be asked to an answer, fresh or given again, and to what is stated of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use techsapo_shared::labels::ClosedLabel;
 
 use super::App;
+use super::answered::Answered;
 use super::error::ApiError;
-use super::generate::Ready;
+use super::ready::Ready;
 use super::wire::{score, usd};
-use crate::analysis::{Report, Watch};
+use crate::analysis::Watch;
 use crate::clock;
 use crate::facts::{Asker, record_again, record_analysis};
-use crate::store::answers::{Found, Search};
+use crate::store::answers::Search;
 
 /// Below this, an answer's quality deserves a person's look.
 const QUALITY_THRESHOLD_PPM: u32 = 700_000;
-
-/// What came of a question.
-pub(super) enum Answered {
-    /// The providers were asked.
-    Fresh(Arc<Report>),
-    /// They had been asked before.
-    Again(Found),
-}
-
-impl Answered {
-    /// The analysis that was made, now or then.
-    pub(super) fn report(&self) -> &Report {
-        match self {
-            Self::Fresh(report) | Self::Again(Found { report, .. }) => report,
-        }
-    }
-
-    /// Where the answer was, if it is given again.
-    pub(super) fn found(&self) -> Option<&Found> {
-        match self {
-            Self::Fresh(_) => None,
-            Self::Again(found) => Some(found),
-        }
-    }
-
-    /// What this answer cost.
-    pub(super) fn cost_nanousd(&self) -> u64 {
-        match self {
-            Self::Fresh(report) => report.total_cost_nanousd(),
-            Self::Again(_) => 0,
-        }
-    }
-
-    /// When it was there, Unix milliseconds.
-    pub(super) fn ended_ms(&self) -> u64 {
-        self.found().map_or(self.report().ended_ms, |found| found.found_ms)
-    }
-
-    /// How long it took.
-    pub(super) fn duration(&self) -> Duration {
-        self.found().map_or(self.report().duration, |found| found.took)
-    }
-}
 
 /// Answers a question: as it was answered before, if that is wanted and known, else by an analysis. That runs to its end, and
 /// what happened is stated, whether or not its caller is still there: the calls were made, and they cost.

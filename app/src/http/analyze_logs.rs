@@ -13,11 +13,13 @@ use techsapo_shared::labels::TaskType;
 
 use super::App;
 use super::analyse::analyze;
+use super::asked::Asked;
 use super::body;
 use super::error::ApiError;
 use super::form::Form;
-use super::generate::{Asked, Ready, answer};
+use super::generate::answer;
 use super::limits::Allowance;
+use super::ready::Ready;
 use super::request_id::RequestId;
 use super::suspicion::record_findings;
 use super::wire::GenerateResponse;
@@ -70,7 +72,7 @@ pub(super) async fn analyze_logs(
         tracing::error!(reason = %error, "Reading a log broke off");
         ApiError::internal()
     })?;
-    asked.attach(&log);
+    asked.log = Some((log.extract.clone(), log.keywords.clone()));
     let ready = Ready::check(&app, &caller, allowance, &request_id, asked).await?;
     let told = ready.told.clone();
     let answered = analyze(&app, ready, Box::new(|_| ())).await?;

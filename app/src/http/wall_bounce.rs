@@ -23,10 +23,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::App;
 use super::analyse::analyze;
+use super::asked::Asked;
 use super::error::ApiError;
-use super::generate::{Asked, Ready, answer};
+use super::generate::answer;
 use super::limits::Allowance;
 use super::live::event_stream;
+use super::ready::Ready;
 use super::request_id::RequestId;
 use super::wire::CallView;
 use crate::analysis::{Call, Step};

@@ -4,9 +4,9 @@ use serde::Serialize;
 use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::{AnswerSource, CacheType, Provider as Name, Status, TaskType, Vendor};
 
-use super::analyse::Answered;
+use super::answered::Answered;
 use super::documents::Citation;
-use super::generate::Told;
+use super::ready::Told;
 use crate::analysis::agreement::Comparison;
 use crate::analysis::{Call, Mode, Pair, Report, Synthesis, Verdict};
 use crate::clock;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::dialect::{Dialect, Draft, Ending, kind_of, parse, refused};
 use super::error::code;
-use super::keys::Key;
+use super::key::Key;
 use super::sse::Event;
 use super::{ErrorKind, ProviderError, Tokens};
 

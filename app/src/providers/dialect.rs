@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use techsapo_shared::event::MAX_TOKENS;
 
-use super::keys::Key;
+use super::key::Key;
 use super::sse::Event;
 use super::{Before, CompletionRequest, ErrorKind, ProviderError, Tokens};
 

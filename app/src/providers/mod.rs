@@ -18,6 +18,7 @@ pub mod anthropic;
 mod dialect;
 mod error;
 pub mod gemini;
+pub mod key;
 pub mod keys;
 pub mod live;
 mod material;

@@ -12,7 +12,7 @@ use techsapo_shared::event::MAX_COST_NANOUSD;
 
 use super::dialect::{Dialect, Draft, Ending, kind_of, parse, refused};
 use super::error::code;
-use super::keys::Key;
+use super::key::Key;
 use super::sse::Event;
 use super::{ErrorKind, ProviderError, Tokens};
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::dialect::{self, Draft};
-use super::keys::Key;
+use super::key::Key;
 use super::prices::{Price, at_most_nanousd, in_force, is_snapshot};
 use super::transport::{Exchange, Transport};
 use super::vendors::Vendor;

@@ -11,7 +11,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, Url};
 
 use super::dialect::{Dialect, Draft};
-use super::keys::Key;
+use super::key::Key;
 use super::sse::Parser;
 use super::{ErrorKind, ProviderError};
 use crate::{clients, retry};

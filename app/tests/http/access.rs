@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use techsapo_app::guard::keys::ring::Scope;
+use techsapo_app::guard::keys::record::Scope;
 use techsapo_app::keys_command::KeysCommand;
 use techsapo_shared::labels::TaskType;
 

@@ -3,7 +3,7 @@
 use std::thread;
 
 use serde_json::{Value, json};
-use techsapo_app::guard::keys::ring::Scope;
+use techsapo_app::guard::keys::record::Scope;
 use techsapo_shared::labels::TaskType;
 
 use crate::access::{create, send};

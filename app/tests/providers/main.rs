@@ -16,7 +16,7 @@ mod vendors;
 
 use std::time::{Duration, Instant};
 
-use techsapo_app::providers::keys::Key;
+use techsapo_app::providers::key::Key;
 use techsapo_app::providers::prices::Price;
 use techsapo_app::providers::remote::{Remote, RemoteSettings};
 use techsapo_app::providers::vendors::VENDORS;

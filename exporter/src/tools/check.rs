@@ -15,11 +15,11 @@ mod web;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::CommandFactory as _;
+use clap::{Args as _, Command};
 use techsapo_tls::ClientTls;
 
 use self::finding::{Finding, Verdict};
-use crate::cli::Cli;
+use crate::flags::Flags;
 use crate::samplers::status::Asker;
 use crate::tools::paint::{Paint, When};
 
@@ -45,22 +45,22 @@ impl<W: Write> Report<'_, W> {
 ///
 /// # Errors
 /// `out` takes nothing.
-pub(super) fn run(cli: &Cli, out: &mut impl Write) -> io::Result<bool> {
+pub(super) fn run(flags: &Flags, out: &mut impl Write) -> io::Result<bool> {
     let paint = Paint::of(When::Auto, &io::stdout());
     let mut report = Report { out, paint, well: true };
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let streams = cli.redis.streams.as_slice();
+    let streams = flags.redis.streams.as_slice();
 
-    let (route, database, tls) = (cli.redis.route(), cli.database(), cli.tls.load());
+    let (route, database, tls) = (flags.redis.route(), flags.database(), flags.tls.load());
     report.add(settings(&[route.as_ref().err(), database.as_ref().err(), tls.as_ref().err()]))?;
-    report.add(web::look(cli.listen.web_config.as_deref(), tls.as_ref().ok(), now_ms))?;
+    report.add(web::look(flags.listen.web_config.as_deref(), tls.as_ref().ok(), now_ms))?;
     // Without its certificates nothing that follows would show what an exporter finds.
     let Ok(tls) = tls else { return Ok(report.well) };
     let route = route.map(|route| route.secured_by(&tls));
     // Before the checkpoint: what a running exporter acknowledges meanwhile is in the checkpoint by then.
     let survey = match &route {
         Ok(route) => {
-            let (findings, survey) = redis::look(&cli.redis, route, now_ms);
+            let (findings, survey) = redis::look(&flags.redis, route, now_ms);
             report.add(findings)?;
             survey
         }
@@ -68,27 +68,27 @@ pub(super) fn run(cli: &Cli, out: &mut impl Write) -> io::Result<bool> {
     };
     let held = match database {
         Ok(Some(opts)) => {
-            let (findings, held) = store::database(opts, &tls, &cli.checkpoint_name, streams);
+            let (findings, held) = store::database(opts, &tls, &flags.checkpoint_name, streams);
             report.add(findings)?;
             held
         }
         Ok(None) => {
-            let (findings, held) = store::folder(&cli.checkpoint_dir, streams);
+            let (findings, held) = store::folder(&flags.checkpoint_dir, streams);
             report.add(findings)?;
             held
         }
         Err(_) => None,
     };
     if let (Some(held), Some(survey)) = (held, &survey) {
-        report.add(turn::look(held, survey, (streams, cli.series_limit as usize), now_ms))?;
+        report.add(turn::look(held, survey, (streams, flags.series_limit as usize), now_ms))?;
     }
-    over_http(cli, &tls, &mut report)?;
+    over_http(flags, &tls, &mut report)?;
     Ok(report.well)
 }
 
 /// What is wrong with the environment, and these settings.
 fn settings(wrong: &[Option<&String>]) -> Vec<Finding> {
-    let command = Cli::command();
+    let command = Flags::augment_args(Command::default());
     let known = command.get_arguments().filter_map(|argument| argument.get_env());
     let known: Vec<_> = known.map(|name| name.to_string_lossy().into_owned()).collect();
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
@@ -101,20 +101,20 @@ fn settings(wrong: &[Option<&String>]) -> Vec<Finding> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn over_http<W: Write>(cli: &Cli, tls: &ClientTls, report: &mut Report<'_, W>) -> io::Result<()> {
-    let asker = match Asker::new(cli.app_key_file.clone(), tls) {
+async fn over_http<W: Write>(flags: &Flags, tls: &ClientTls, report: &mut Report<'_, W>) -> io::Result<()> {
+    let asker = match Asker::new(flags.app_key_file.clone(), tls) {
         Ok(asker) => asker,
         Err(error) => {
             let why = crate::pipeline::chain(&error);
             return report.add([Finding::failed("app", format_args!("there can be no client: {why}"), "")]);
         }
     };
-    let urls: Vec<_> = cli.app_urls.iter().filter(|&url| url != "none").collect();
+    let urls: Vec<_> = flags.app_urls.iter().filter(|&url| url != "none").collect();
     if urls.is_empty() {
         report.add([Finding::ok("app", "none is polled (--app.url none)")])?;
     }
     for url in urls {
         report.add([http::app(&asker, url).await])?;
     }
-    report.add([http::address(&cli.listen, tls).await])
+    report.add([http::address(&flags.listen, tls).await])
 }

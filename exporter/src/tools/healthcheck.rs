@@ -12,7 +12,7 @@ use clap::Args;
 use reqwest::StatusCode;
 
 use super::own_pages;
-use crate::cli::{ListenArgs, TlsArgs};
+use crate::flags::{ListenArgs, TlsArgs};
 
 /// How long it may take: less than who watches waits (Docker: 10 s as it is set here).
 const TIMEOUT: Duration = Duration::from_secs(5);

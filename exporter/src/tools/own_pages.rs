@@ -9,7 +9,7 @@ use reqwest::redirect::Policy;
 use techsapo_shared::own_address::own_address;
 use techsapo_tls::{ClientTls, own_host};
 
-use crate::cli::ListenArgs;
+use crate::flags::ListenArgs;
 use crate::web::config::{WebConfigError, served_certificate};
 
 /// Why its pages cannot be asked for.

@@ -21,7 +21,7 @@ use techsapo_shared::wire::{Batch, EntryId, Line, decode_line};
 use self::follow::{Follower, News};
 use self::line::readable;
 use self::numbers::{Arrival, Numbers};
-use crate::cli::{RedisArgs, TlsArgs};
+use crate::flags::{RedisArgs, TlsArgs};
 use crate::reader::connection::ConnectionError;
 use crate::reader::entries::Entries;
 use crate::tools::paint::{Paint, When};

@@ -23,9 +23,9 @@ use crate::cpu;
 use crate::report::{Figure, median};
 
 /// Pairs of processes that are measured, each from a fresh start.
-const PAIRS: usize = 5;
+const PAIRS: usize = 10;
 /// Windows of a pair, and how long one is.
-const WINDOWS: usize = 10;
+const WINDOWS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Questions that a pair is asked before anything is measured.
 const WARM_UP: usize = 500;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::ring::KeyRecord;
+use super::record::KeyRecord;
 
 /// Stands above the keys.
 const HEAD: &str = "# API keys: what each may do, and the SHA-256 by which it is known. No key can be made from this.\n\
@@ -136,7 +136,7 @@ mod tests {
     use jiff::Timestamp;
     use techsapo_shared::labels::TaskType;
 
-    use super::super::ring::Scope;
+    use super::super::record::Scope;
     use super::super::token::NewToken;
     use super::*;
 

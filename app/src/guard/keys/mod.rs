@@ -1,6 +1,7 @@
 //! API keys: who may ask, and for how much.
 //!
 //! * [`token`]: how a key is written, and what is kept of it.
+//! * [`record`]: one key as it is kept.
 //! * [`ring`]: the keys that are known, and whether one that is shown is taken.
 //! * [`file`]: where they are kept.
 //!
@@ -8,6 +9,7 @@
 //! nothing: nobody is locked out, and nobody let in, by a slip of the pen.
 
 pub mod file;
+pub mod record;
 pub mod ring;
 pub mod session;
 pub mod token;

@@ -6,7 +6,7 @@
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 
-use super::ring::KeyRecord;
+use super::record::KeyRecord;
 use super::token::Malformed;
 
 /// Keeps these signatures apart from any other use of the same secret.

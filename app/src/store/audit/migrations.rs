@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use techsapo_shared::labels::QueryType;
 
-use super::database::{Fault, Meter};
+use super::statement::{Fault, Meter};
 
 /// Every version with its name and its statements, in order. A released one is never changed.
 const MIGRATIONS: &[(u32, &str, &str)] =

@@ -13,6 +13,7 @@ mod migrations;
 mod row;
 mod spending;
 mod spill;
+mod statement;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -23,9 +24,10 @@ use std::time::{Duration, Instant};
 use techsapo_shared::labels::Service;
 use techsapo_tls::ClientTls;
 
-use self::database::{Address, Database, Meter};
+use self::database::{Address, Database};
 pub use self::spending::{RunSpent, Spending, SpendingError};
 use self::spill::Spill;
+use self::statement::Meter;
 use self::writer::Writer;
 use crate::guard::breaker::{Breakers, Policy};
 use crate::telemetry::Recorder;

@@ -9,8 +9,9 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Params, Value};
 use techsapo_shared::labels::{ClosedLabel as _, Provider, QueryType, Vendor};
 
-use super::database::{Address, Meter, within};
+use super::database::{Address, within};
 use super::row::datetime;
+use super::statement::Meter;
 use crate::guard::breaker::Breaker;
 use crate::guard::budget::calendar::Span;
 

@@ -21,9 +21,10 @@ use techsapo_shared::event::{ErrorEvent, Event};
 use techsapo_shared::labels::{Service, Severity};
 
 use super::Shared;
-use super::database::{Database, Fault};
+use super::database::Database;
 use super::row::{Analysis, Record};
 use super::spill::Spill;
+use super::statement::Fault;
 use crate::clock;
 use crate::guard::breaker::Breaker;
 use crate::telemetry::Recorder;

@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use super::error::{DriveError, Kind, Step};
 use super::exchange::{self, Body};
-use super::listing::{File, Page};
+use super::file::{File, Page};
 use super::token::Tokens;
 use crate::config::DriveSettings;
 use crate::guard::breaker::{Breaker, Permit};

@@ -5,45 +5,17 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
-
 use super::client::Client;
 use super::error::DriveError;
+use super::file::{File, GOOGLE_DOC};
 
 const FOLDER: &str = "application/vnd.google-apps.folder";
-const GOOGLE_DOC: &str = "application/vnd.google-apps.document";
 /// What is read: Google's own documents as plain text, and these as they are.
 const TEXTS: [&str; 3] = [GOOGLE_DOC, "text/plain", "text/markdown"];
 /// Folders that one query asks for.
 const FOLDERS_AT_ONCE: usize = 20;
 /// Most pages of lists that one walk reads.
 const MOST_PAGES: usize = 500;
-
-/// A page of a list.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Page {
-    next_page_token: Option<String>,
-    files: Vec<File>,
-}
-
-/// A file, as lists tell of it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct File {
-    pub(super) id: String,
-    pub(super) name: String,
-    mime_type: String,
-    /// RFC 3339, in UTC: text orders as time does.
-    pub(super) modified_time: String,
-    pub(super) web_view_link: Option<String>,
-}
-
-impl File {
-    pub(super) fn is_google_doc(&self) -> bool {
-        self.mime_type == GOOGLE_DOC
-    }
-}
 
 /// What a walk found.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ mod account;
 mod client;
 mod error;
 mod exchange;
+mod file;
 pub mod index;
 mod listing;
 mod passages;
@@ -34,8 +35,8 @@ use account::Account;
 pub use account::KeyFileError;
 use client::Client;
 use error::{DriveError, Kind, Step};
+use file::File;
 use index::{Document, Index, Origin};
-use listing::File;
 
 /// Documents read at once.
 const AT_ONCE: usize = 4;

@@ -9,7 +9,7 @@ use techsapo_shared::event::RuntimeSample;
 use techsapo_tls::ClientTls;
 
 use super::finding::Finding;
-use crate::cli::ListenArgs;
+use crate::flags::ListenArgs;
 use crate::pipeline::chain;
 use crate::samplers::status::{Asker, StatusError};
 use crate::tools::{human, own_pages};

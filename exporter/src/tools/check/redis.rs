@@ -9,7 +9,7 @@ use techsapo_redis_route::Route;
 use techsapo_shared::wire::{EntryId, StreamKeys};
 
 use super::finding::{Finding, Verdict};
-use crate::cli::RedisArgs;
+use crate::flags::RedisArgs;
 use crate::tools::human;
 use crate::turn;
 
