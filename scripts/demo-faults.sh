@@ -278,6 +278,7 @@ print_table() {
   ((${#ROWS[@]})) || return 0
   printf '\n%s%-20s %-28s %7s %13s %7s %16s%s\n' "$BOLD" fault alert for fired_after goes_on resolved_after "$PLAIN"
   printf '%s\n' "${ROWS[@]}"
+  ROWS=()
 }
 
 # --- all of them ----------------------------------------------------------------------------------------------------
@@ -287,6 +288,7 @@ print_table() {
 demonstrate() {
   local fault
   trap finish EXIT
+  trap '' TTOU # a terminal may stop who writes in the background
   remember app
   remember exporter
   for fault in "${CHOSEN[@]}"; do
@@ -298,21 +300,22 @@ demonstrate() {
 }
 
 # Was Ctrl-C pressed, or is nobody there any more who waits? ($$ is the process that was called.)
-is_stopped() { [[ -e $STOP ]] || ! kill -0 $$ 2>/dev/null; }
+is_stopped() { [[ -e $STOP ]] || ! process_start $$ >/dev/null; }
 
 # Whatever ends the demonstration ends here: a fault that is there is ended, and what was shown is told.
 finish() {
   local status=$? fault=$MADE
   trap - EXIT
+  trap '' INT TERM HUP PIPE # whoever read this may be gone
   set +e
   MADE=''
   ask_no_more
   if [[ -n $fault ]]; then
     printf '\nEnding %s:\n' "$fault" >&2
     (made "$fault" end) >&2 || warn "$fault could not be ended. Start the stack anew: ./scripts/start-monitoring.sh --stop, then without the flag"
-    print_table
     if ((status == 0)); then status=1; fi # a signal
   fi
+  print_table
   exit "$status"
 }
 
@@ -356,7 +359,7 @@ main() {
   rm -f "$STOP"
   trap ': >"$STOP"' INT TERM HUP
   set -m # a group of its own
-  demonstrate &
+  demonstrate </dev/null &
   set +m
   wait_for_end_of "$!"
 }

@@ -40,12 +40,12 @@ const PROMPT: &str = "The material below is an extract of a log, with counts of 
                       the log does not show a cause.";
 
 /// A log that was looked at.
-pub(super) struct Log {
+struct Log {
     digest: Digest,
     /// What a provider reads.
-    pub(super) extract: String,
+    extract: String,
     /// What is looked for where documents are asked for too.
-    pub(super) keywords: String,
+    keywords: String,
 }
 
 #[derive(Serialize)]

@@ -27,7 +27,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads the body of `POST /api/v1/generate`.
+    /// Reads a body that holds `prompt` and `task_type`.
     pub(super) fn parse(body: &[u8], limits: &LimitSettings) -> Result<Self, ApiError> {
         let mut form = Form::parse(body)?;
         let prompt = form.required_text("prompt");

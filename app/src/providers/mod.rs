@@ -6,7 +6,7 @@
 //! * [`openai`], [`gemini`], [`anthropic`], [`openrouter`]: each vendor's wire format, as a `dialect`.
 //! * [`remote`]: a provider over the network in one of these dialects: attempts, fall-back to the next model, cost.
 //! * `transport`, `sse`: one attempt, and its events. [`Material`]: what is read beside a question.
-//! * [`prices`]: what tokens cost. [`keys`]: what opens the door. [`simulated`]: answers without any of it.
+//! * [`prices`]: what tokens cost. [`key`]: what opens the door; [`keys`]: where it is found. [`simulated`]: answers without any of it.
 //! * [`live`]: the providers in force, which change while analyses run.
 //!
 //! [`Priced`] is who can say beforehand what a question may cost.

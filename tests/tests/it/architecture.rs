@@ -1,7 +1,7 @@
 //! The rules of the house, read from the sources: who may import whom, what every file must hold, and that documents
 //! name only metrics that exist. A rule that nobody runs is a wish.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use techsapo_tests::repository::{self, files, read};
@@ -68,6 +68,7 @@ const RULES: &[Rule] = &[
     Rule { place: "app/src/guard/breaker/core.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/budget/calendar.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/budget/ledger.rs", words: IMPURE, because: PURE },
+    Rule { place: "app/src/guard/keys/record.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/keys/ring.rs", words: IMPURE, because: PURE },
     Rule { place: "app/src/guard/limits/window.rs", words: IMPURE, because: PURE },
     Rule { place: "exporter/src/catalog.rs", words: IMPURE, because: PURE },
@@ -147,6 +148,88 @@ fn imports_point_where_they_may() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The paths that a `use` brings in: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn spread(tree: &str) -> Vec<String> {
+    let Some((before, within)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
+    };
+    let within = &within[..within.rfind('}').unwrap()];
+    let (mut depth, mut branches) = (0_i32, vec![String::new()]);
+    for c in within.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 {
+            branches.push(String::new());
+        } else {
+            branches.last_mut().unwrap().push(c);
+        }
+    }
+    let whole = |branch: &String| format!("{}{}", before.trim(), branch.trim());
+    branches
+        .iter()
+        .filter(|branch| !branch.trim().is_empty())
+        .flat_map(|branch| spread(&whole(branch)))
+        .collect()
+}
+
+/// Of each module of a member that has no modules within: which others of these it uses.
+fn uses(member: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let source = format!("{member}/src");
+    let files: BTreeMap<String, String> = files(&source, "rs")
+        .iter()
+        .map(|path| {
+            let place = path.to_str().unwrap().split_once(&format!("{source}/")).unwrap().1;
+            (place.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::"), code(path))
+        })
+        .collect();
+    let is_leaf = |module: &String| !files.keys().any(|other| other.starts_with(&format!("{module}::")));
+    let of = |module: &String, code: &String| -> BTreeSet<String> {
+        let statements = code.match_indices("use ").filter(|(at, _)| {
+            let before = code[..*at].rsplit('\n').next().unwrap().trim();
+            before.is_empty() || before == "pub" || (before.starts_with("pub(") && before.ends_with(')'))
+        });
+        let statements = statements
+            .map(|(at, word)| code[at + word.len()..].split(';').next().unwrap().replace('\n', " "));
+        let absolute = |path: String| -> Option<String> {
+            let mut at: Vec<&str> = module.split("::").collect();
+            let mut rest = path.as_str();
+            if let Some(path) = rest.strip_prefix("crate::") {
+                (at, rest) = (Vec::new(), path);
+            } else if !rest.starts_with("super::") {
+                return None;
+            }
+            while let Some(path) = rest.strip_prefix("super::") {
+                at.pop();
+                rest = path;
+            }
+            at.extend(rest.split("::"));
+            (1..=at.len()).rev().map(|length| at[..length].join("::")).find(|name| files.contains_key(name))
+        };
+        let used = statements.flat_map(|tree| spread(&tree)).filter_map(absolute);
+        used.filter(|used| used != module && is_leaf(used)).collect()
+    };
+    let leaves = files.iter().filter(|(module, _)| is_leaf(module));
+    leaves.map(|(module, code)| (module.clone(), of(module, code))).collect()
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    for member in ["app", "exporter", "grafana", "redis-route", "shared", "tls"] {
+        let mut left = uses(member);
+        assert!(member != "app" || left.values().map(BTreeSet::len).sum::<usize>() > 100, "{left:?}");
+        // Whatever uses nothing that is left goes, until nothing does.
+        loop {
+            let before = left.len();
+            let names: BTreeSet<String> = left.keys().cloned().collect();
+            left.values_mut().for_each(|used| used.retain(|used| names.contains(used)));
+            left.retain(|_, used| !used.is_empty());
+            if left.len() == before {
+                break;
+            }
+        }
+        assert!(left.is_empty(), "{member}: these are, or lead to, a circle: {left:#?}");
+    }
 }
 
 #[test]

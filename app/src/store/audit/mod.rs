@@ -5,8 +5,9 @@
 //! have it. So a database that is away delays the audit and loses nothing, and what is written twice stands once: a
 //! row's key is the event's number in the journal.
 //!
-//! Inside: `migrations` (the tables), `row` (from event to rows), `database` (the door), `spill` (what waits on disk
-//! when MySQL is away for long), `writer` (the thread), [`Spending`] (what was spent, read back for the budget).
+//! Inside: `migrations` (the tables), `row` (from event to rows), `database` (the door), `statement` (what comes of one), `spill`
+//! (what waits on disk when MySQL is away for long), `writer` (the thread), [`Spending`] (what was spent, read back for the
+//! budget).
 
 mod database;
 mod migrations;

@@ -4,7 +4,7 @@
 //! uses the one that is in force. What must hold: a request never waits for Google, and Drive away changes nothing but how
 //! old the documents are; what is held is bounded ([`DriveSettings`]); only texts are read, and nothing is written.
 //!
-//! * `account`, `token`: who reads. `exchange`, `client`, `listing`: what Drive is asked. `error`: why there is nothing.
+//! * `account`, `token`: who reads. `exchange`, `client`, `listing`: what Drive is asked; `file`: what it tells of one. `error`: why there is nothing.
 //! * `passages`, [`index`]: what is searched, and how it is ranked.
 
 mod account;

@@ -93,16 +93,23 @@ fn faults_become_alerts_that_end_with_them() {
     stack.succeed(&["--status"]);
     assert_eq!(daily_limit(&stack), before);
 
-    // Interrupted while the app is away, it brings the app back.
-    let killed = pid(&stack, "app");
-    let mut script = stack.script(SCRIPT, &["app-killed"]);
-    let script = script.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
-    wait::until_true("the app is killed", || http::get(&format!("{}/health", stack.url("APP"))).is_err());
-    // A terminal tells the whole group.
-    kill_process_group(Pid::from_child(&script), Signal::INT).unwrap();
-    let output = script.wait_with_output().unwrap();
-    assert!(!output.status.success() && said(&output).contains("Ending app-killed"), "{}", said(&output));
-    assert_ne!(pid(&stack, "app"), killed);
+    // Interrupted while the app is away, it brings the app back, also when nobody reads any more what it says.
+    for is_read in [true, false] {
+        let killed = pid(&stack, "app");
+        let mut script = stack.script(SCRIPT, &["app-killed"]);
+        script.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut script = script.spawn().unwrap();
+        wait::until_true("the app is killed", || http::get(&format!("{}/health", stack.url("APP"))).is_err());
+        if !is_read {
+            drop((script.stdout.take(), script.stderr.take()));
+        }
+        // A terminal tells the whole group.
+        kill_process_group(Pid::from_child(&script), Signal::INT).unwrap();
+        let output = script.wait_with_output().unwrap();
+        assert!(!output.status.success(), "{}", said(&output));
+        assert!(!is_read || said(&output).contains("Ending app-killed"), "{}", said(&output));
+        assert_ne!(pid(&stack, "app"), killed);
+    }
     stack.succeed(&["--status"]);
     stack.generate();
 }
