@@ -80,8 +80,23 @@ impl Process {
     }
 
     /// Stops it where it stands, as a paused virtual machine would be, until [`Process::resume`].
+    ///
+    /// # Panics
+    /// When it does not stand still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // The call returns before the last of its threads has seen the signal; until then they go on.
+        wait::until_true(&format!("{} stands still", self.name), || self.stands_still());
+    }
+
+    /// Whether no thread of it runs: all are stopped, or it has ended.
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        // "<id> (<name, with whatever in it>) <state> …"
+        let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        threads
+            .filter_map(|thread| state(std::fs::read_to_string(thread.path().join("stat")).ok()?))
+            .all(|state| "TtZX".contains(state))
     }
 
     /// Lets it go on.
