@@ -19,31 +19,26 @@ fn source() -> Value {
 impl Dashboard {
     /// As Grafana reads it.
     pub fn json(&self) -> Value {
-        file(self)
+        json!({
+            "uid": self.uid,
+            "title": self.title,
+            "description": both(self.english, self.japanese),
+            "tags": [TAG],
+            "schemaVersion": SCHEMA_VERSION,
+            "version": 1,
+            "editable": true,
+            "graphTooltip": 1,
+            "liveNow": false,
+            "refresh": self.refresh,
+            "time": {"from": format!("now-{}h", self.range_h), "to": "now"},
+            "timepicker": {"refresh_intervals": ["15s", "30s", "1m", "5m", "15m", "1h"]},
+            "timezone": "browser",
+            "links": [links()],
+            "annotations": {"list": annotations()},
+            "templating": {"list": variables(self.choices)},
+            "panels": panels(self),
+        })
     }
-}
-
-/// A dashboard as it stands in its file.
-fn file(dashboard: &Dashboard) -> Value {
-    json!({
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "description": both(dashboard.english, dashboard.japanese),
-        "tags": [TAG],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": true,
-        "graphTooltip": 1,
-        "liveNow": false,
-        "refresh": dashboard.refresh,
-        "time": {"from": format!("now-{}h", dashboard.range_h), "to": "now"},
-        "timepicker": {"refresh_intervals": ["15s", "30s", "1m", "5m", "15m", "1h"]},
-        "timezone": "browser",
-        "links": [links()],
-        "annotations": {"list": annotations()},
-        "templating": {"list": variables(dashboard.choices)},
-        "panels": panels(dashboard),
-    })
 }
 
 fn both(english: &str, japanese: &str) -> String {

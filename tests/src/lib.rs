@@ -79,7 +79,7 @@ pub use mariadb::MariaDb;
 pub use namespace::Namespace;
 pub use nginx::Nginx;
 pub use ports::free_port;
-pub use process::Process;
+pub use process::{Process, stands_still};
 pub use producer::Producer;
 pub use production::Production;
 pub use prometheus::{Later, Prometheus, check_metrics};

@@ -86,17 +86,7 @@ impl Process {
     pub fn pause(&self) {
         self.signal(Signal::STOP);
         // The call returns before the last of its threads has seen the signal; until then they go on.
-        wait::until_true(&format!("{} stands still", self.name), || self.stands_still());
-    }
-
-    /// Whether no thread of it runs: all are stopped, or it has ended.
-    fn stands_still(&self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
-        // "<id> (<name, with whatever in it>) <state> …"
-        let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        threads
-            .filter_map(|thread| state(std::fs::read_to_string(thread.path().join("stat")).ok()?))
-            .all(|state| "TtZX".contains(state))
+        wait::until_true(&format!("{} stands still", self.name), || stands_still(self.id()));
     }
 
     /// Lets it go on.
@@ -137,4 +127,14 @@ impl Drop for Process {
             lines[lines.len().saturating_sub(TAIL)..].iter().for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// Whether no thread of the process `id` runs: all are stopped, or it has ended.
+pub fn stands_still(id: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    // "<id> (<name, with whatever in it>) <state> …"
+    let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    threads
+        .filter_map(|thread| state(std::fs::read_to_string(thread.path().join("stat")).ok()?))
+        .all(|state| "TtZX".contains(state))
 }

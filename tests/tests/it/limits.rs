@@ -99,7 +99,9 @@ fn who_is_refused_is_told_nothing_else_and_nothing_is_asked_for_them() {
     let mut begin = [0; 12];
     unfinished.read_exact(&mut begin).unwrap();
     assert_eq!(&begin, b"HTTP/1.1 429");
+    // Each app tells of its own when its time has come.
     wait::until_true("every refusal is told", || facts(&events, "rate_limit_hit") == 5);
+    wait::until_true("every answer is told", || facts(&events, "analysis") >= 3);
     assert_eq!((facts(&events, "analysis"), facts(&events, "llm_request")), (3, 6));
 }
 

@@ -1,12 +1,12 @@
 //! `techsapo-exporter tail` on a real Redis: what it shows, what it keeps from the terminal, when it ends, and that it
 //! leaves no trace.
 
-use std::fs;
+use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use techsapo_tests::{App, Exporter, Producer, RedisServer, binaries, facts, wait};
+use techsapo_tests::{App, Exporter, Producer, RedisServer, binaries, facts, stands_still, wait};
 use tempfile::TempDir;
 
 use super::{exporter, texts};
@@ -21,7 +21,7 @@ impl Tail {
     /// Starts one, and waits until it follows.
     fn of(redis: &RedisServer, flags: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let file = |name| std::fs::File::create(folder.path().join(name)).unwrap();
+        let file = |name| File::create(folder.path().join(name)).unwrap();
         let mut command = binaries::command("techsapo-exporter");
         command.args(["tail", "--redis.url", &redis.url()]).args(flags);
         let child = command.stdin(Stdio::null()).stdout(file("out")).stderr(file("notes")).spawn().unwrap();
@@ -53,11 +53,7 @@ impl Tail {
     /// Stops it, and waits until it stands: the signal is sent before it takes effect.
     fn freeze(&self) {
         self.signal(Signal::STOP);
-        let stat = format!("/proc/{}/stat", self.child.id());
-        wait::until_true("tail stands still", || {
-            let stat = fs::read_to_string(&stat).unwrap();
-            stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
-        });
+        wait::until_true("tail stands still", || stands_still(self.child.id()));
     }
 
     fn wait_exit(&mut self) -> Option<i32> {
