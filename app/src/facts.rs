@@ -42,29 +42,29 @@ pub fn record_analysis(recorder: &Recorder, report: &Report, audit: Option<&Aske
     if !recorder.is_on() {
         return;
     }
+    let mut events = Vec::with_capacity(report.calls.len() + 2);
     for call in report.all_calls() {
-        recorder.record(&Event::LlmRequest(llm_request(report, call)));
+        events.push(Event::LlmRequest(llm_request(report, call)));
         let error = |error_type, severity| {
-            recorder.record(&Event::Error(ErrorEvent {
+            Event::Error(ErrorEvent {
                 t: call.ended_ms,
                 error_type: Cow::Borrowed(error_type),
                 severity,
                 service: Service::from(call.provider),
-            }));
+            })
         };
         match &call.result {
-            Err(CallError::Rejected(reason)) => error(reason.kind.as_str(), Severity::Warning),
-            Err(reason) => error(reason.kind().as_str(), Severity::Error),
-            Ok(Completion { instead_of: Some(_), .. }) => {
-                error(SUBSTITUTED, Severity::Warning);
-            }
+            Err(CallError::Rejected(reason)) => events.push(error(reason.kind.as_str(), Severity::Warning)),
+            Err(reason) => events.push(error(reason.kind().as_str(), Severity::Error)),
+            Ok(Completion { instead_of: Some(_), .. }) => events.push(error(SUBSTITUTED, Severity::Warning)),
             Ok(_) => {}
         }
         if call.spent().unpriced {
-            error(UNPRICED, Severity::Warning);
+            events.push(error(UNPRICED, Severity::Warning));
         }
     }
-    recorder.record(&Event::Analysis(analysis(report, audit)));
+    events.push(Event::Analysis(analysis(report, audit)));
+    recorder.record_all(&events);
 }
 
 /// Records that an analysis was made before, and that its answer was given again: one event for the whole. No call was made

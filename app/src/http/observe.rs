@@ -2,7 +2,7 @@
 //!
 //! Whoever has read an answer to its end can therefore rely on its having been counted. A body of known length is
 //! recorded with its final frame, an empty one at once, a stream when it ends; whatever is given up half-way, when it is
-//! dropped. Recording cannot fail and does not wait.
+//! dropped. The small facts that answering it brought are recorded with it, in one piece. Recording cannot fail and does not wait.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use techsapo_shared::labels::{ClosedLabel, HttpMethod, RouteKind};
 use super::request_id::X_REQUEST_ID;
 use super::{App, UNMATCHED, route_kind};
 use crate::clock;
-use crate::telemetry::Recorder;
+use crate::telemetry::gathered::Gathered;
 
 /// The layer.
 pub(super) async fn observe(
@@ -41,11 +41,19 @@ pub(super) async fn observe(
         request
     };
 
-    let response = next(request).await;
+    let kind = route_kind(route.as_ref().map_or(UNMATCHED, MatchedPath::as_str));
+    let answer = next(request);
+    let (response, gathered) = if kind == RouteKind::Stream {
+        // It lasts as long as its caller likes; that he was let in is not to wait for its end.
+        (answer.await, Gathered::nothing(&app.recorder))
+    } else {
+        app.recorder.gather(answer).await
+    };
     let fact = Fact {
-        recorder: app.recorder.clone(),
+        gathered,
         started,
         method: HttpMethod::parse(method.as_str()).unwrap_or(HttpMethod::Other),
+        kind,
         route,
         status_code: response.status().as_u16(),
         received,
@@ -56,9 +64,10 @@ pub(super) async fn observe(
 
 /// What will be recorded of a response, once it is known how many bytes were sent.
 struct Fact {
-    recorder: Recorder,
+    gathered: Gathered,
     started: Instant,
     method: HttpMethod,
+    kind: RouteKind,
     route: Option<MatchedPath>,
     status_code: u16,
     received: Arc<AtomicU64>,
@@ -66,15 +75,14 @@ struct Fact {
 }
 
 impl Fact {
-    fn record(&self, response_bytes: u64) {
+    fn record(self, response_bytes: u64) {
         let route = self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-        let route_kind = route_kind(route);
         let duration_us = clock::micros(self.started.elapsed());
-        self.recorder.record(&Event::HttpRequest(HttpRequest {
+        self.gathered.record_with(Event::HttpRequest(HttpRequest {
             t: clock::unix_ms(),
             method: self.method,
             route: Cow::Borrowed(route),
-            route_kind,
+            route_kind: self.kind,
             status_code: self.status_code,
             duration_us,
             request_bytes: self.received.load(Ordering::Relaxed),
@@ -82,7 +90,7 @@ impl Fact {
         }));
         let (method, status, ms) = (self.method.as_str(), self.status_code, duration_us / 1_000);
         let request_id = self.request_id.as_deref();
-        if route_kind == RouteKind::Probe {
+        if self.kind == RouteKind::Probe {
             tracing::debug!(
                 requestId = request_id,
                 method,
@@ -204,12 +212,14 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::telemetry::Recorder;
 
     fn observed(body: Body, recorder: &Recorder) -> Observed {
         let fact = Fact {
-            recorder: recorder.clone(),
+            gathered: Gathered::nothing(recorder),
             started: Instant::now(),
             method: HttpMethod::Get,
+            kind: RouteKind::Page,
             route: None,
             status_code: 200,
             received: Arc::default(),

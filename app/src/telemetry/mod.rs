@@ -1,6 +1,7 @@
 //! The side channel: facts go into a journal at memory speed, and from there to the exporter's stream.
 //!
 //! * [`journal`]: a memory-mapped ring file per run of the process.
+//! * [`gathered`]: small facts of a request, kept aside until its own is recorded.
 //! * [`shipper`]: a thread for each stream that carries records from the journals to Redis and frees what was
 //!   acknowledged.
 //!
@@ -10,6 +11,7 @@
 //! shipped again and again until the exporter has acknowledged it. A fact that could not be recorded is counted, and
 //! the count is shipped too.
 
+pub mod gathered;
 pub mod journal;
 pub mod shipper;
 
@@ -169,10 +171,18 @@ impl Recorder {
         self.journal.is_some()
     }
 
-    /// Records a fact. Never waits; a fact that the journal has no room for is dropped and counted.
+    /// Records a fact. Never waits; a fact that the journal has no room for is dropped and counted. A small one that belongs to
+    /// a request may wait for the request's end ([`gathered`]).
     pub fn record(&self, event: &Event<'_>) {
+        if self.is_on() && !gathered::keep(event) {
+            self.record_all(std::slice::from_ref(event));
+        }
+    }
+
+    /// Records facts that are stated together, as [`Self::record`] does one: cheaper than one by one.
+    pub fn record_all(&self, events: &[Event<'_>]) {
         if let Some(journal) = &self.journal {
-            journal.append(event);
+            journal.append(events);
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Every question goes to both, one right after the other, and the order changes with every question: whatever else the
 //! machine does meets both alike, and what telemetry does between requests (shipping, acknowledgements, samples, the
-//! exporter's visits) is counted, too. Figures are medians over short windows and over several pairs of processes, for
-//! two runs of one program may differ by a per cent from nothing but their place in memory. `control` is the same
-//! measurement of two apps without telemetry: how far it may be off.
+//! exporter's visits) is counted, too. Figures are medians over many pairs of processes, for two runs of one program may
+//! differ by some per cent from nothing but their place in memory: many short-lived pairs tell more than few that live long. Which
+//! of a pair is started first changes from pair to pair, for the second gets other memory. `control` is the same measurement of two
+//! apps without telemetry: how far it may be off.
 //!
 //! Behind both stand vendors that answer at once, asked in their own formats. `bare` is the same with simulated providers: a
 //! request then costs the app nothing but comparing and telling, which no real one does, and telemetry weighs most.
@@ -22,11 +23,11 @@ use crate::connection::{self, Connection};
 use crate::cpu;
 use crate::report::{Figure, median};
 
-/// Pairs of processes that are measured, each from a fresh start.
-const PAIRS: usize = 10;
-/// Windows of a pair, and how long one is.
-const WINDOWS: usize = 5;
-const WINDOW: Duration = Duration::from_secs(1);
+/// Pairs of processes that are measured, each from a fresh start; fewer where nothing is promised.
+const PAIRS: usize = 32;
+const FEWER_PAIRS: usize = 16;
+/// How long each of a pair's measurements lasts.
+const WINDOW: Duration = Duration::from_secs(2);
 /// Questions that a pair is asked before anything is measured.
 const WARM_UP: usize = 500;
 /// A busy instance: the steady rate of questions to each app.
@@ -40,24 +41,26 @@ const PROMPT_BYTES: usize = 2_000;
 pub(crate) fn run() -> Vec<Figure> {
     let (mut steady, mut saturated, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     let vendors = Vendors::start(ANSWERS[0], Duration::ZERO);
-    for _ in 0..PAIRS {
+    for number in 0..PAIRS {
         let redis = RedisServer::start();
-        let pair = Pair::start(&redis, Some(&vendors), true);
+        let pair = Pair::start(&redis, Some(&vendors), true, number);
         let exporter = Exporter::of(&redis).app(&pair.apps[0].url()).start();
-        steady.extend(pair.steady());
-        saturated.extend(pair.saturated());
+        steady.push(pair.steady());
+        if number < FEWER_PAIRS {
+            saturated.push(pair.saturated());
+        }
         pair.assert_counted(&exporter);
     }
-    for _ in 0..PAIRS {
+    for number in 0..FEWER_PAIRS {
         let redis = RedisServer::start();
-        let pair = Pair::start(&redis, None, true);
+        let pair = Pair::start(&redis, None, true, number);
         let exporter = Exporter::of(&redis).app(&pair.apps[0].url()).start();
-        bare.extend(pair.steady());
+        bare.push(pair.steady());
         pair.assert_counted(&exporter);
     }
     let redis = RedisServer::start();
-    let control: Vec<_> =
-        (0..PAIRS).flat_map(|_| Pair::start(&redis, Some(&vendors), false).steady()).collect();
+    let control = |number| Pair::start(&redis, Some(&vendors), false, number).steady();
+    let control: Vec<_> = (0..PAIRS).map(control).collect();
     let ratio = |name, windows: &[Window], asked| Figure {
         name,
         value: median(windows.iter().map(|window| window.us[0] / window.us[1])),
@@ -94,8 +97,13 @@ struct Pair {
 }
 
 impl Pair {
-    /// Two apps that ask `vendors`, or else simulated providers.
-    fn start(redis: &RedisServer, vendors: Option<&Vendors>, first_has_telemetry: bool) -> Self {
+    /// Two apps that ask `vendors`, or else simulated providers. Which is started first depends on the pair's number.
+    fn start(
+        redis: &RedisServer,
+        vendors: Option<&Vendors>,
+        first_has_telemetry: bool,
+        number: usize,
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let app = |telemetry: bool| {
             let app =
@@ -111,9 +119,13 @@ impl Pair {
             };
             app.start()
         };
-        // Their order in time, too, should tell nothing.
-        let off = app(false);
-        let pair = Self { apps: [app(first_has_telemetry), off], _folder: folder };
+        let apps = if number.is_multiple_of(2) {
+            [app(first_has_telemetry), app(false)]
+        } else {
+            let second = app(false);
+            [app(first_has_telemetry), second]
+        };
+        let pair = Self { apps, _folder: folder };
         let mut callers = pair.callers();
         (0..WARM_UP).for_each(|number| callers.ask_both(number));
         pair
@@ -128,10 +140,10 @@ impl Pair {
     }
 
     /// One caller who asks at an even pace.
-    fn steady(&self) -> Vec<Window> {
+    fn steady(&self) -> Window {
         let mut callers = self.callers();
         let pause = Duration::from_secs(1) / STEADY_PER_SECOND;
-        self.windows(|until| {
+        self.window(|until| {
             let mut asked = 0;
             let begin = Instant::now();
             while Instant::now() < until {
@@ -144,8 +156,8 @@ impl Pair {
     }
 
     /// Several callers who never pause.
-    fn saturated(&self) -> Vec<Window> {
-        self.windows(|until| {
+    fn saturated(&self) -> Window {
+        self.window(|until| {
             thread::scope(|scope| {
                 let ask = || {
                     let mut callers = self.callers();
@@ -162,15 +174,12 @@ impl Pair {
         })
     }
 
-    /// Measures windows, in each of which `ask` asks both apps until an instant and tells how often.
-    fn windows(&self, mut ask: impl FnMut(Instant) -> usize) -> Vec<Window> {
-        let window = |_| {
-            let before = self.cpu_seconds();
-            let asked = ask(Instant::now() + WINDOW);
-            let after = self.cpu_seconds();
-            Window { us: [0, 1].map(|app| (after[app] - before[app]) / asked as f64 * 1e6) }
-        };
-        (0..WINDOWS).map(window).collect()
+    /// Measures a window, in which `ask` asks both apps until an instant and tells how often.
+    fn window(&self, ask: impl FnOnce(Instant) -> usize) -> Window {
+        let before = self.cpu_seconds();
+        let asked = ask(Instant::now() + WINDOW);
+        let after = self.cpu_seconds();
+        Window { us: [0, 1].map(|app| (after[app] - before[app]) / asked as f64 * 1e6) }
     }
 
     /// Fails unless the exporter counted what the first app answered, and nothing else: it was telemetry that was measured.

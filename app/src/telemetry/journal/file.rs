@@ -31,7 +31,7 @@ use super::{
     header::{HEADER_BYTES, HEADER_WORDS, Header, HeaderError, Identity},
     mapping::Mapping,
     residence::{Change, Residence},
-    ring::{Cursor, Draft, MAX_EVENT_BYTES, Ring, Step},
+    ring::{Cursor, Draft, Format, MAX_RECORD_BYTES, Ring, Step},
 };
 
 /// Ending of a run's file.
@@ -82,7 +82,7 @@ impl RunFile {
         let id = Uuid::new_v4();
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let created_ms = u64::try_from(created.as_millis()).unwrap_or(u64::MAX);
-        let identity = Identity { id, capacity, created_ms };
+        let identity = Identity { format: Format::CURRENT, id, capacity, created_ms };
         let path = folder.join(format!("{id}{SUFFIX}"));
         let unfinished = folder.join(format!("{id}{UNFINISHED_SUFFIX}"));
 
@@ -197,31 +197,27 @@ impl RunFile {
     }
 
     /// Bytes that it can hold.
-    pub(super) fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         self.identity.capacity
     }
 
-    /// Longest event that it takes.
-    fn max_event_bytes(&self) -> usize {
-        MAX_EVENT_BYTES.min(usize::try_from(self.identity.capacity / 4).unwrap_or(usize::MAX))
+    /// Most bytes of events that a record may have.
+    pub(super) fn max_record_bytes(&self) -> usize {
+        MAX_RECORD_BYTES.min(usize::try_from(self.identity.capacity / 4).unwrap_or(usize::MAX))
     }
 
-    /// Appends the event in `draft`, or counts it as dropped. Makes no system call unless another thread is appending
-    /// at this very moment and takes unusually long.
+    /// Appends the events in `draft`, all or none, or counts them as dropped. It is finished, and has at most
+    /// [`Self::max_record_bytes`]. Makes no system call unless another thread is appending at this very moment and takes unusually long.
     pub(super) fn append(&self, draft: &mut Draft) {
-        if draft.event_bytes() > self.max_event_bytes() {
-            self.oversized.fetch_add(1, Ordering::Relaxed);
-            self.header().add_dropped(1);
-            return;
-        }
+        let events = draft.events() as u64;
         let mut tail = self.tail();
         let end = tail.end.pos + draft.size();
         if !tail.open || end - self.reusable.load(Ordering::Acquire) > self.identity.capacity {
-            self.header().add_dropped(1);
+            self.header().add_dropped(events);
             return;
         }
         self.ring().write(tail.end, draft);
-        tail.end = Cursor { pos: end, seq: tail.end.seq + 1 };
+        tail.end = Cursor { pos: end, seq: tail.end.seq + events };
         self.header().publish(tail.end);
     }
 
@@ -230,7 +226,7 @@ impl RunFile {
         self.tail().end
     }
 
-    /// Seq of the newest record.
+    /// Seq of the newest event.
     pub(crate) fn last_seq(&self) -> u64 {
         self.header().last_seq()
     }
@@ -270,20 +266,22 @@ impl RunFile {
         self.needed().seq >= self.end().seq
     }
 
-    /// Shows `see` the events from `from` on with their seqs, nothing for one whose record went bad, until it says no,
-    /// and returns where it stopped: behind the last one shown.
+    /// Shows `see` the events from `from` on with their seqs, nothing for one whose record went bad, until it says no; then those that
+    /// stand in the same record are shown still. Returns where it stopped: behind the last one shown.
     pub(crate) fn scan(&self, from: Cursor, mut see: impl FnMut(u64, Option<&[u8]>) -> bool) -> Cursor {
         self.residence.touch(from.pos);
         let (ring, end) = (self.ring(), self.end());
-        let (mut at, mut event) = (from, Vec::new());
+        let (mut at, mut events) = (from, Vec::new());
         loop {
-            event.clear();
-            let (next, whole) = match ring.step(at, end, &mut event) {
-                Step::Event(next) => (next, true),
-                Step::Lost(next) => (next, false),
+            events.clear();
+            let (next, more) = match ring.step(at, end, &mut events) {
+                Step::Events(next) => {
+                    let lines = (at.seq..).zip(events.split(|&byte| byte == b'\n'));
+                    (next, lines.fold(true, |more, (seq, event)| see(seq, Some(event)) && more))
+                }
+                Step::Lost(next) => (next, see(at.seq, None)),
                 Step::End => return at,
             };
-            let more = see(at.seq, whole.then_some(event.as_slice()));
             at = next;
             if !more {
                 return at;
@@ -291,16 +289,16 @@ impl RunFile {
         }
     }
 
-    /// Reads events from `from` on as lines, up to about `max_bytes` but at least one event, and returns where it
+    /// Reads events from `from` on as lines, up to about `max_bytes` but at least one record, and returns where it
     /// stopped. An event whose record went bad is the line that says so.
     pub(crate) fn read(&self, from: Cursor, max_bytes: usize, lines: &mut Vec<u8>) -> Cursor {
         self.residence.touch(from.pos);
         let (ring, end) = (self.ring(), self.end());
         let mut at = from;
-        while at.seq - from.seq < wire::MAX_BATCH_EVENTS {
+        loop {
             let before = lines.len();
             let next = match ring.step(at, end, lines) {
-                Step::Event(next) => next,
+                Step::Events(next) => next,
                 Step::Lost(next) => {
                     lines.extend_from_slice(wire::LOST_LINE);
                     next
@@ -308,7 +306,8 @@ impl RunFile {
                 Step::End => break,
             };
             lines.push(b'\n');
-            if lines.len() > max_bytes && at != from {
+            let too_much = lines.len() > max_bytes || next.seq - from.seq > wire::MAX_BATCH_EVENTS;
+            if too_much && at != from {
                 lines.truncate(before);
                 break;
             }
@@ -330,16 +329,15 @@ impl RunFile {
         String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect()
     }
 
-    /// Goes from `from` to the record `seq`.
+    /// Goes from `from` to the record that holds the event `seq`.
     pub(crate) fn reach(&self, from: Cursor, seq: u64) -> Cursor {
         self.residence.touch(from.pos);
         let (ring, end) = (self.ring(), self.end());
         let (mut at, mut scratch) = (from, Vec::new());
-        while at.seq < seq {
-            match ring.step(at, end, &mut scratch) {
-                Step::Event(next) | Step::Lost(next) => at = next,
-                Step::End => break,
-            }
+        while let Step::Events(next) | Step::Lost(next) = ring.step(at, end, &mut scratch)
+            && next.seq <= seq
+        {
+            at = next;
             scratch.clear();
         }
         at
@@ -357,9 +355,15 @@ impl RunFile {
         self.header().dropped()
     }
 
-    /// Counts an event that never became a record.
+    /// Counts an event that never became part of a record.
     pub(super) fn count_dropped(&self) {
         self.header().add_dropped(1);
+    }
+
+    /// Counts an event that is too long for any record.
+    pub(super) fn count_oversized(&self) {
+        self.oversized.fetch_add(1, Ordering::Relaxed);
+        self.count_dropped();
     }
 
     /// Events that the exporter has not acknowledged.
@@ -454,7 +458,7 @@ impl RunFile {
 
     fn ring(&self) -> Ring<'_> {
         let words = &self.mapping.words()[HEADER_WORDS..];
-        Ring::new(words, self.identity.capacity)
+        Ring::new(words, self.identity.capacity, self.identity.format)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-use super::ring::{Cursor, RECORD_HEADER};
+use super::ring::{Cursor, Format};
 
 /// Bytes in front of the ring.
 pub(super) const HEADER_BYTES: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"TSJOURNL";
-const FORMAT: u32 = 1;
 
 // Immutable, in bytes.
 const AT_FORMAT: usize = 8;
@@ -42,6 +41,8 @@ pub(super) const HEADER_WORDS: usize = HEADER_BYTES / size_of::<u64>();
 /// What a file says about itself, once and for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
+    /// How its records are written.
+    pub(super) format: Format,
     /// The producer id.
     pub(super) id: Uuid,
     /// Bytes of the ring.
@@ -57,7 +58,7 @@ pub(super) enum HeaderError {
     #[error("its header is damaged")]
     Damaged,
     /// Another version's format.
-    #[error("it is of format {0}, and this version reads format {FORMAT}")]
+    #[error("it is of format {0}, and this version reads formats up to {latest}", latest = Format::CURRENT as u32)]
     Format(u32),
     /// Cursors that contradict each other.
     #[error("the cursors in its header contradict each other")]
@@ -69,7 +70,7 @@ impl Identity {
     pub(super) fn encode(&self) -> [u8; IMMUTABLE_BYTES] {
         let mut bytes = [0; IMMUTABLE_BYTES];
         bytes[..AT_FORMAT].copy_from_slice(&MAGIC);
-        bytes[AT_FORMAT..AT_CRC].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[AT_FORMAT..AT_CRC].copy_from_slice(&(self.format as u32).to_le_bytes());
         bytes[AT_CAPACITY..AT_ID].copy_from_slice(&self.capacity.to_le_bytes());
         bytes[AT_ID..AT_CREATED].copy_from_slice(self.id.as_bytes());
         bytes[AT_CREATED..].copy_from_slice(&self.created_ms.to_le_bytes());
@@ -85,10 +86,8 @@ impl Identity {
             return Err(HeaderError::Damaged);
         }
         // The format before the checksum: another format may compute its checksum over something else.
-        match u32::from_le_bytes(part(bytes, AT_FORMAT)) {
-            FORMAT => {}
-            other => return Err(HeaderError::Format(other)),
-        }
+        let number = u32::from_le_bytes(part(bytes, AT_FORMAT));
+        let format = Format::numbered(number).ok_or(HeaderError::Format(number))?;
         if u32::from_le_bytes(part(bytes, AT_CRC)) != checksum(bytes) {
             return Err(HeaderError::Damaged);
         }
@@ -97,7 +96,7 @@ impl Identity {
             return Err(HeaderError::Damaged);
         }
         let created_ms = u64::from_le_bytes(part(bytes, AT_CREATED));
-        Ok(Self { id: Uuid::from_bytes(part(bytes, AT_ID)), capacity, created_ms })
+        Ok(Self { format, id: Uuid::from_bytes(part(bytes, AT_ID)), capacity, created_ms })
     }
 }
 
@@ -138,7 +137,7 @@ impl<'a> Header<'a> {
         self.words[HEAD_SEQ].store(head.seq, Ordering::Release);
     }
 
-    /// Seq of the newest record.
+    /// Seq of the newest event.
     pub(super) fn last_seq(self) -> u64 {
         self.words[TAIL_SEQ].load(Ordering::Acquire)
     }
@@ -182,8 +181,8 @@ impl<'a> Header<'a> {
         let in_ring = |at: Cursor| {
             end.pos.checked_sub(at.pos).is_some_and(|used| used <= capacity)
                 // A kill between the two stores of a cursor leaves a seq that is behind, but never by more than the
-                // ring holds.
-                && end.seq.checked_sub(at.seq).is_some_and(|events| events <= capacity / RECORD_HEADER as u64)
+                // ring holds, and each event in it takes a byte at least.
+                && end.seq.checked_sub(at.seq).is_some_and(|events| events <= capacity)
                 && aligned(at.pos)
                 && at.seq > 0
         };

@@ -29,7 +29,7 @@ use techsapo_shared::event::{Event, JournalSample};
 pub(crate) use file::RunFile;
 use file::{SUFFIX, UNFINISHED_SUFFIX, UnusableFile};
 pub use ring::Cursor;
-use ring::Draft;
+use ring::{Draft, MAX_RECORD_EVENTS};
 
 /// Smallest ring.
 pub const MIN_BYTES: u64 = 1 << 20;
@@ -115,19 +115,35 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends `event`, or counts it as dropped.
-    pub(crate) fn append(&self, event: &Event<'_>) {
-        let written = DRAFT.try_with(|draft| {
-            let mut draft = draft.borrow_mut();
-            let written = draft.fill(|bytes| techsapo_shared::encode(event, bytes)).is_ok();
-            if written {
-                self.current.append(&mut draft);
+    /// Appends `events`, which were stated together, as one record: one checksum, one look at the lock, and the code that writes
+    /// them is warm after the first. Those that the journal has no room for are counted as dropped.
+    pub(crate) fn append(&self, events: &[Event<'_>]) {
+        for some in events.chunks(MAX_RECORD_EVENTS) {
+            // A thread that is being torn down has no buffer any more.
+            if DRAFT.try_with(|draft| self.append_record(some, &mut draft.borrow_mut())).is_err() {
+                some.iter().for_each(|_| self.current.count_dropped());
             }
-            written
-        });
-        // A thread that is being torn down has no buffer any more.
-        if !written.unwrap_or(false) {
-            self.current.count_dropped();
+        }
+    }
+
+    fn append_record(&self, events: &[Event<'_>], draft: &mut Draft) {
+        draft.begin();
+        for event in events {
+            // An error is none that is known; its event is dropped with those beside it.
+            if draft.add(|bytes| techsapo_shared::encode(event, bytes)).is_err() {
+                return events.iter().for_each(|_| self.current.count_dropped());
+            }
+        }
+        if draft.length() <= self.current.max_record_bytes() {
+            draft.finish();
+            self.current.append(draft);
+        } else if let [_] = events {
+            self.current.count_oversized();
+        } else {
+            // Not for one that is too long, or for their number, are the others lost.
+            let (first, rest) = events.split_at(events.len() / 2);
+            self.append_record(first, draft);
+            self.append_record(rest, draft);
         }
     }
 

@@ -42,13 +42,21 @@ fn audited_file(folder: &Path, pages: usize) -> RunFile {
 }
 
 fn put(file: &RunFile, text: &str) {
+    put_together(file, &[text]);
+}
+
+/// Appends these in one record.
+fn put_together<T: AsRef<str>>(file: &RunFile, texts: &[T]) {
     let mut draft = Draft::default();
-    draft
-        .fill(|bytes| {
-            bytes.extend_from_slice(text.as_bytes());
+    draft.begin();
+    for text in texts {
+        let write = |bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(text.as_ref().as_bytes());
             Ok::<_, ()>(())
-        })
-        .unwrap();
+        };
+        draft.add(write).unwrap();
+    }
+    draft.finish();
     file.append(&mut draft);
 }
 
@@ -80,7 +88,7 @@ fn free_all(file: &RunFile) {
 fn what_is_appended_is_read_back_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
-    (1..=1000).for_each(|t| journal.append(&fact(t)));
+    (1..=1000).for_each(|t| journal.append(&[fact(t)]));
     assert_eq!(journal.current().lines(), lines(1..=1000));
     assert_eq!(journal.pending_events(), 1000);
     let sample = journal.sample();
@@ -107,22 +115,70 @@ fn reading_is_cut_at_a_size_and_goes_on() {
     assert_eq!(file.reach(file.head(), 3), middle);
 }
 
+/// What was stated together is one record, and still each event has its number.
+#[test]
+fn events_of_one_record_are_numbered_and_read_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_with(folder.path(), 1, ["one"]);
+    put_together(&file, &["two", "three", "four"]);
+    put(&file, "five");
+    assert_eq!(file.lines(), ["one", "two", "three", "four", "five"]);
+    assert_eq!((file.last_seq(), file.pending_events()), (5, 5));
+
+    let mut batch = Vec::new();
+    let second = file.read(file.head(), 10, &mut batch);
+    assert_eq!((batch.as_slice(), second.seq), (b"one\n".as_slice(), 2), "a batch holds whole records");
+    for seq in 2..=4 {
+        assert_eq!(file.reach(file.head(), seq), second, "the record that holds event {seq}");
+    }
+    let last = file.reach(file.head(), 5);
+    assert_eq!(last.seq, 5);
+
+    let mut seen = Vec::new();
+    let stopped = file.scan(file.head(), |seq, event| {
+        seen.push((seq, String::from_utf8(event.unwrap().to_vec()).unwrap()));
+        seq < 3
+    });
+    assert_eq!(stopped, last, "behind a record, not within it");
+    let expected = [(1, "one"), (2, "two"), (3, "three"), (4, "four")];
+    assert_eq!(seen, expected.map(|(seq, text)| (seq, text.to_owned())));
+
+    let recovered = after(file, |_| {}).unwrap();
+    assert_eq!(recovered.lines(), ["one", "two", "three", "four", "five"]);
+    assert_eq!(recovered.end().seq, 6);
+}
+
+#[test]
+fn as_many_events_as_a_batch_may_have_are_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = RunFile::create(folder.path(), 1 << 20, false).unwrap();
+    let group = ["x"; MAX_RECORD_EVENTS];
+    let fitting = techsapo_shared::wire::MAX_BATCH_EVENTS as usize / MAX_RECORD_EVENTS;
+    put(&file, "x");
+    (0..=fitting).for_each(|_| put_together(&file, &group));
+    let mut lines = Vec::new();
+    let to = file.read(file.head(), usize::MAX, &mut lines);
+    let events = lines.iter().filter(|&&byte| byte == b'\n').count();
+    assert_eq!((events as u64, to.seq), (to.seq - 1, 2 + ((fitting - 1) * MAX_RECORD_EVENTS) as u64));
+    assert_eq!(file.lines().len() as u64, file.last_seq());
+}
+
 #[test]
 fn records_go_around_the_ring_many_times() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_with(folder.path(), 1, []);
     for round in 0..500u64 {
         let text = "x".repeat(1 + (round as usize * 37) % 700);
-        put(&file, &text);
+        put_together(&file, &[&text, "z"]);
         put(&file, "y");
-        assert_eq!(file.lines(), [text, "y".to_owned()]);
+        assert_eq!(file.lines(), [text, "z".to_owned(), "y".to_owned()]);
         free_all(&file);
         file.upkeep().unwrap();
     }
-    assert_eq!((file.last_seq(), file.dropped()), (1000, 0));
+    assert_eq!((file.last_seq(), file.dropped()), (1500, 0));
     let recovered = after(file, |_| {}).unwrap();
     assert!(recovered.lines().is_empty());
-    assert_eq!(recovered.end().seq, 1001);
+    assert_eq!(recovered.end().seq, 1501);
 }
 
 #[test]
@@ -145,12 +201,43 @@ fn a_full_journal_drops_and_counts_and_takes_more_when_space_is_free_again() {
 fn an_event_that_is_too_long_is_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
-    let long = "x".repeat(ring::MAX_EVENT_BYTES);
+    let long = "x".repeat(ring::MAX_RECORD_BYTES);
     let (severity, service) = (Severity::Error, Service::Other);
-    journal.append(&Event::Error(ErrorEvent { t: 1, error_type: long.into(), severity, service }));
-    journal.append(&fact(2));
+    journal.append(&[Event::Error(ErrorEvent { t: 1, error_type: long.into(), severity, service })]);
+    journal.append(&[fact(2)]);
     assert_eq!(journal.current().lines(), [line(2)]);
     assert_eq!((journal.sample().dropped, journal.current().oversized()), (1, 1));
+}
+
+/// Of events that are stated together, only the one that is too long is dropped; nor is their number or length a reason to lose any.
+#[test]
+fn what_does_not_fit_into_one_record_is_spread_over_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
+    let many: Vec<_> = (1..=3 * MAX_RECORD_EVENTS as u64 + 1).map(fact).collect();
+    journal.append(&many);
+    assert_eq!(journal.current().lines(), lines(1..=many.len() as u64));
+    free_all(journal.current());
+
+    let error = |bytes| {
+        let error_type = "x".repeat(bytes).into();
+        Event::Error(ErrorEvent { t: 1, error_type, severity: Severity::Error, service: Service::Other })
+    };
+    let third = error(ring::MAX_RECORD_BYTES / 3);
+    journal.append(&[
+        fact(1),
+        error(ring::MAX_RECORD_BYTES),
+        fact(2),
+        third.clone(),
+        third.clone(),
+        third,
+        fact(3),
+    ]);
+    let found = journal.current().lines();
+    assert_eq!((found.len(), &found[0], &found[1], &found[5]), (6, &line(1), &line(2), &line(3)));
+    assert_eq!((journal.sample().dropped, journal.current().oversized()), (1, 1));
+    journal.append(&[]);
+    assert_eq!(journal.current().lines(), found);
 }
 
 #[test]
@@ -160,7 +247,7 @@ fn many_threads_append_without_loss() {
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
             let journal = &journal;
-            scope.spawn(move || (0..1000).for_each(|n| journal.append(&fact(thread * 1000 + n))));
+            scope.spawn(move || (0..1000).for_each(|n| journal.append(&[fact(thread * 1000 + n)])));
         }
         let mut seen = journal.current().head();
         while seen.seq <= 4000 {
@@ -205,12 +292,12 @@ fn what_makes_a_journal_impossible_is_said_clearly() {
 fn a_file_of_an_earlier_run_keeps_its_id_and_is_deleted_when_drained() {
     let folder = tempfile::tempdir().unwrap();
     let first = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
-    (1..=3).for_each(|t| first.append(&fact(t)));
+    (1..=3).for_each(|t| first.append(&[fact(t)]));
     let producer = first.current().producer().to_owned();
     drop(first);
 
     let second = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
-    second.append(&fact(4));
+    second.append(&[fact(4)]);
     let files = second.files();
     assert_eq!(files.len(), 2);
     assert_eq!((files[0].producer(), files[0].head().seq), (producer.as_str(), 1));
@@ -228,13 +315,13 @@ fn an_empty_file_is_deleted_by_the_next_run_and_an_acknowledged_one_at_the_end()
     drop(Journal::open(folder.path(), MIN_BYTES, false).unwrap());
     let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     assert_eq!(files_in(folder.path()), 1);
-    journal.append(&fact(1));
+    journal.append(&[fact(1)]);
     journal.close();
     assert_eq!(files_in(folder.path()), 1, "something is pending");
     free_all(journal.current());
     journal.close();
     assert_eq!(files_in(folder.path()), 0);
-    journal.append(&fact(2));
+    journal.append(&[fact(2)]);
     assert_eq!((journal.pending_events(), journal.sample().dropped), (0, 1), "it takes nothing more");
 }
 
@@ -242,7 +329,7 @@ fn an_empty_file_is_deleted_by_the_next_run_and_an_acknowledged_one_at_the_end()
 fn drops_that_nobody_was_told_of_are_inherited() {
     let folder = tempfile::tempdir().unwrap();
     let first = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
-    first.append(&fact(1));
+    first.append(&[fact(1)]);
     (0..5).for_each(|_| first.current().count_dropped());
     assert_eq!(first.current().carry_dropped(1), 5);
     (0..2).for_each(|_| first.current().count_dropped());
@@ -288,9 +375,39 @@ fn a_file_of_another_format_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_with(folder.path(), 1, ["a"]);
     let error = after(file, |file| flip(file, 9)).err().unwrap();
-    assert!(matches!(error, UnusableFile::Header(header::HeaderError::Format(257))), "{error}");
+    assert!(matches!(error, UnusableFile::Header(header::HeaderError::Format(258))), "{error}");
     let journal = Journal::open(folder.path(), MIN_BYTES, false).unwrap();
     assert_eq!((journal.files().len(), files_in(folder.path())), (1, 2));
+}
+
+/// What the version before wrote: format 1, a record for each event, with another checksum.
+#[test]
+fn a_file_of_the_format_before_is_drained() {
+    let crc = |parts: &[&[u8]]| {
+        let mut crc = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| crc.update(part));
+        crc.finalize().to_le_bytes()
+    };
+    let record = |seq: u64, event: &str| {
+        let (length, seq) = ((event.len() as u32).to_le_bytes(), seq.to_le_bytes());
+        let crc = crc(&[event.as_bytes(), &length, &seq]);
+        let mut record = [&length[..], &crc, &seq, event.as_bytes()].concat();
+        record.resize(record.len().next_multiple_of(8), 0);
+        record
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let recovered = after(file_with(folder.path(), 1, ["new", "new"]), |file| {
+        let mut header = [0; 48];
+        file.read_exact_at(&mut header, 0).unwrap();
+        header[8..12].copy_from_slice(&1u32.to_le_bytes());
+        let crc = crc(&[&header[..12], &header[16..]]);
+        header[12..16].copy_from_slice(&crc);
+        file.write_all_at(&header, 0).unwrap();
+        // The third is beyond what the header knows.
+        let records = [record(1, "one"), record(2, "two"), record(3, "three")].concat();
+        file.write_all_at(&records, PAGE as u64).unwrap();
+    });
+    assert_eq!(recovered.unwrap().lines(), ["one", "two", "three"]);
 }
 
 #[test]
@@ -329,6 +446,25 @@ fn a_record_that_went_bad_is_lost_alone() {
         assert_eq!(recovered.lines(), ["one", "null", "three"], "byte {at}");
         assert_eq!(recovered.pending_events(), 3);
     }
+}
+
+/// Each of its events takes its number and is counted.
+#[test]
+fn a_record_of_several_that_went_bad_is_lost_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // Its length, number of events, checksum, seq, events; what becomes of the other records is the same.
+    for at in [24, 24 + 2, 24 + 3, 24 + 5, 24 + 8, 24 + 16, 24 + 19, 24 + 24] {
+        let file = file_with(folder.path(), 1, ["one"]);
+        put_together(&file, &["two", "three", "four"]);
+        put_together(&file, &["five", "six"]);
+        let recovered = after(file, |file| flip(file, PAGE + at)).unwrap();
+        assert_eq!(recovered.lines(), ["one", "null", "null", "null", "five", "six"], "byte {at}");
+        assert_eq!(recovered.pending_events(), 6);
+    }
+    let file = file_with(folder.path(), 1, ["one"]);
+    put_together(&file, &["two", "three"]);
+    let recovered = after(file, |file| flip(file, PAGE + 24 + 16)).unwrap();
+    assert_eq!(recovered.lines(), ["one", "null", "null"], "the last one");
 }
 
 #[test]
@@ -447,13 +583,24 @@ fn a_kill_in_the_middle_of_publishing_loses_nothing() {
     }
 }
 
+/// The same, with records of several events.
+#[test]
+fn a_kill_in_the_middle_of_publishing_several_loses_none_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_with(folder.path(), 1, ["one"]);
+    put_together(&file, &["two", "three"]);
+    let recovered = after(file, |file| file.write_all_at(&24u64.to_le_bytes(), 9 * 8).unwrap()).unwrap();
+    assert_eq!(recovered.lines(), ["one", "two", "three"]);
+    assert_eq!(recovered.end(), Cursor { pos: 56, seq: 4 });
+}
+
 /// Space that the exporter has freed is not written again while the audit needs it, nor the other way round; and a
 /// file goes only when both are done.
 #[test]
 fn a_record_is_free_when_both_have_it() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path(), MIN_BYTES, true).unwrap();
-    (1..=10).for_each(|t| journal.append(&fact(t)));
+    (1..=10).for_each(|t| journal.append(&[fact(t)]));
     let file = Arc::clone(journal.current());
     file.acknowledge(file.end());
     assert_eq!((file.lines(), journal.pending_events(), journal.unaudited_events()), (lines(1..=10), 0, 10));
@@ -505,7 +652,7 @@ fn child_that_appends_until_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
     let journal = Journal::open(Path::new(&folder), 64 << 20, false).unwrap();
     for t in 1u64.. {
-        journal.append(&fact(t));
+        journal.append(&[fact(t)]);
         if t.is_multiple_of(1000) {
             eprintln!("appended {t}");
         }
@@ -548,20 +695,22 @@ fn kill_9_loses_nothing_that_was_appended() {
 
 #[derive(Debug, Clone)]
 enum Action {
-    Append(String),
+    Append(Vec<String>),
     Drop,
-    Acknowledge(u64),
-    Audit(u64),
+    /// Records.
+    Acknowledge(usize),
+    /// Records.
+    Audit(usize),
     Upkeep,
     Reopen,
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        10 => "[ -~é]{0,300}".prop_map(Action::Append),
+        10 => prop::collection::vec("[ -~é]{0,200}", 1..5).prop_map(Action::Append),
         1 => Just(Action::Drop),
-        4 => (0..12u64).prop_map(Action::Acknowledge),
-        4 => (0..12u64).prop_map(Action::Audit),
+        4 => (0..6usize).prop_map(Action::Acknowledge),
+        4 => (0..6usize).prop_map(Action::Audit),
         4 => Just(Action::Upkeep),
         1 => Just(Action::Reopen),
     ]
@@ -571,6 +720,8 @@ fn action() -> impl Strategy<Value = Action> {
 #[derive(Default)]
 struct Model {
     held: VecDeque<(u64, String)>,
+    /// The last seq of each record that there ever was.
+    ends: Vec<u64>,
     acknowledged: u64,
     audited: u64,
     last: u64,
@@ -581,6 +732,12 @@ impl Model {
     fn settle(&mut self) {
         let free = self.acknowledged.min(self.audited);
         self.held.retain(|(seq, _)| *seq > free);
+    }
+
+    /// The last seq of the record that comes so many behind the one that ends with `seq`.
+    fn further(&self, seq: u64, records: usize) -> u64 {
+        let known = self.ends.partition_point(|&end| end <= seq);
+        self.ends[..(known + records).min(self.ends.len())].last().copied().unwrap_or(0)
     }
 }
 
@@ -594,27 +751,28 @@ proptest! {
         let mut model = Model::default();
         for action in actions {
             match action {
-                Action::Append(text) => {
-                    put(&file, &text);
+                Action::Append(texts) => {
+                    put_together(&file, &texts);
                     // Whether there is room depends on what is durable; that it is said truly does not.
                     if file.last_seq() > model.last {
-                        model.last += 1;
-                        model.held.push_back((model.last, text));
+                        model.held.extend((model.last + 1..).zip(texts));
+                        model.last = model.held.back().unwrap().0;
+                        model.ends.push(model.last);
                     } else {
-                        model.dropped += 1;
+                        model.dropped += texts.len() as u64;
                     }
                 }
                 Action::Drop => {
                     file.count_dropped();
                     model.dropped += 1;
                 }
-                Action::Acknowledge(events) => {
-                    model.acknowledged = (model.acknowledged + events).min(model.last);
+                Action::Acknowledge(records) => {
+                    model.acknowledged = model.further(model.acknowledged, records);
                     file.acknowledge(file.reach(file.head(), model.acknowledged + 1));
                     model.settle();
                 }
-                Action::Audit(events) => {
-                    model.audited = (model.audited + events).min(model.last);
+                Action::Audit(records) => {
+                    model.audited = model.further(model.audited, records);
                     let from = file.audited().unwrap();
                     let mut seen = Vec::new();
                     let to = file.scan(from, |seq, event| {

@@ -2,8 +2,9 @@
 //!
 //! One shipper for each stream that a file of the journal goes to, with a thread and a connection of its own: streams
 //! may be on different servers, and one that is away delays no other. It wakes every [`Pace::poll`], looks at memory,
-//! and talks to Redis only when there is something to send or to wait for. It wakes no more often, for waking and a round cost
-//! more than what they carry; while more than a batch is left after a round, the next one follows at once. A round is one
+//! and talks to Redis only when there is something to send or to wait for. It wakes no more often, and rests once after each round
+//! unless much has come meanwhile, for waking and a round cost more than what they carry; while more than a batch is left after a
+//! round, the next one follows at once. A round is one
 //! pipeline: first what is to be known (acknowledgements, the stream's size), then the batches; its replies are settled before
 //! the next round.
 //! Whatever goes wrong, the thread drops the connection and begins again from what is acknowledged.
@@ -35,6 +36,8 @@ use super::journal::{Cursor, Journal, RunFile};
 const BATCH_BYTES: usize = 64 << 10;
 /// What one round sends at most.
 const ROUND_BYTES: usize = 1 << 20;
+/// As soon as this share of a ring is to be sent, it does not rest.
+const MUCH: u64 = 64;
 /// How often it asks for acknowledgements while the process waits for them to end.
 const LAST_POLL: Duration = Duration::from_millis(100);
 
@@ -74,6 +77,8 @@ pub(super) struct Shipper {
     backoff: Backoff,
     started: Instant,
     retry_at: Duration,
+    /// When it woke last, a round was made that sent all there was.
+    rests: bool,
     report: Report,
 }
 
@@ -141,6 +146,7 @@ impl Shipper {
             backoff: Backoff::new(BuildHasherDefault::<DefaultHasher>::default().hash_one(who)),
             started: Instant::now(),
             retry_at: Duration::ZERO,
+            rests: false,
             report: Report { dropped: journal.current().dropped(), ..Report::default() },
             journal: Arc::clone(journal),
             route: route.clone(),
@@ -163,6 +169,7 @@ impl Shipper {
             }
         };
         loop {
+            self.rests = false;
             let wait = self.turn();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !self.sources.iter().any(Source::pending) {
@@ -175,13 +182,17 @@ impl Shipper {
     /// One look at everything. Returns how long to sleep.
     fn turn(&mut self) -> Duration {
         self.keep_up();
+        if std::mem::take(&mut self.rests) && !self.sources.iter().any(Source::has_much) {
+            return self.pace.poll;
+        }
         let now = self.now();
         if now >= self.retry_at && self.has_business() {
             match self.round(now) {
                 Ok(()) if self.sources.iter().any(|source| self.has_full_batch(source)) => {
                     return Duration::ZERO;
                 }
-                Ok(()) => {}
+                // The first round of a connection only asks.
+                Ok(()) => self.rests = !self.sources.iter().any(|source| self.can_send(source)),
                 Err(error) => self.give_up(&error),
             }
         }
@@ -416,6 +427,11 @@ impl Source {
     fn unsent(&self) -> u64 {
         let (next, end) = (self.shipment.next(), self.file.end());
         if next.seq < end.seq { end.pos.saturating_sub(next.pos).max(1) } else { 0 }
+    }
+
+    /// Whether so much of it is unsent that the ring could fill up soon.
+    fn has_much(&self) -> bool {
+        self.unsent() > self.file.capacity() / MUCH
     }
 
     fn acknowledged(&mut self, read: Option<u64>, now: Duration) {
