@@ -2,6 +2,9 @@
 //! writing the hashes that the exporter writes.
 #![allow(clippy::unwrap_used)] // What goes wrong here fails the test, and that is what a panic does.
 
+#[path = "telemetry/records.rs"]
+mod records;
+
 use std::{
     collections::BTreeMap,
     net::TcpListener,

@@ -2,10 +2,10 @@
 //!
 //! In goes an event, out comes its line, without the newline, behind what the buffer holds already. Serialising is nearly all
 //! that stating a fact costs, and it happens between the other work of a request: what counts is to have little code, for it
-//! must come into the cache each time. So an event is laid out as a list of fields, which takes a few instructions a field, and one
-//! loop writes all lists of all types: a key and the marks around it are one piece of text that the compiler puts together, a closed
-//! label is one piece with its quotes, and open text is looked at once for what JSON escapes. Types that are stated rarely are left
-//! to serde. What must hold is that nobody can tell the difference (`tests/robustness.rs` holds it to that).
+//! must come into the cache each time, and few steps. So a key and the marks around it are one piece of text that the compiler
+//! puts together, a closed label is one piece with its quotes, and open text is looked at once for what JSON escapes. Types
+//! that are stated rarely are left to serde. What must hold is that nobody can tell the difference
+//! (`tests/robustness.rs` holds it to that).
 
 use std::borrow::Cow;
 
@@ -51,78 +51,35 @@ pub fn encode(event: &Event<'_>, line: &mut Vec<u8>) -> Result<(), serde_json::E
     Ok(())
 }
 
-/// A value on its way into a line.
-enum Piece<'a> {
-    Number(u64),
-    /// JSON already.
-    Ready(&'static str),
-    Text(&'a str),
-    /// An object or a list.
-    Nested(&'a dyn Nested),
-    /// It is left out, and its key with it.
-    Absent,
-}
-
-/// What can be a field's value.
+/// What can be written as JSON.
 trait Json {
-    fn piece(&self) -> Piece<'_>;
-}
-
-/// What has values in it.
-trait Nested {
     fn write(&self, line: &mut Vec<u8>);
-}
 
-impl Piece<'_> {
-    fn write(&self, line: &mut Vec<u8>) {
-        match self {
-            Self::Number(number) => line.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-            Self::Ready(json) => line.extend_from_slice(json.as_bytes()),
-            Self::Text(text) => write_text(text, line),
-            Self::Nested(nested) => nested.write(line),
-            Self::Absent => {}
-        }
+    /// Whether a field with this in it is left out.
+    fn is_absent(&self) -> bool {
+        false
     }
 }
 
-/// Writes an object: for each field its key with the marks around it, and its value.
-fn write_object(fields: &[(&'static str, Piece<'_>)], line: &mut Vec<u8>) {
-    for (key, piece) in fields {
-        if !matches!(piece, Piece::Absent) {
-            line.extend_from_slice(key.as_bytes());
-            piece.write(line);
-        }
-    }
-    line.push(b'}');
-}
-
-/// Lays each struct out as an object, in the order of the struct, which serde follows; one that is followed by a condition only
+/// Writes each struct as an object, in the order of the struct, which serde follows; one that is followed by a condition only
 /// where that holds. The compiler sees to it that no field is forgotten.
 macro_rules! objects {
     ($($type:ty { $first:ident $(, $field:ident $(as $key:literal)? $(if $present:expr)?)* })+) => {$(
-        impl Nested for $type {
+        impl Json for $type {
             fn write(&self, line: &mut Vec<u8>) {
                 let Self { $first, $($field,)* } = self;
-                write_object(&[
-                    (concat!("{\"", stringify!($first), "\":"), $first.piece()),
-                    $((
-                        concat!(",\"", objects!(@key $field $($key)?), "\":"),
-                        objects!(@piece $field $($present)?),
-                    ),)*
-                ], line);
-            }
-        }
-
-        impl Json for $type {
-            fn piece(&self) -> Piece<'_> {
-                Piece::Nested(self)
+                line.extend_from_slice(concat!("{\"", stringify!($first), "\":").as_bytes());
+                $first.write(line);
+                $(if !$field.is_absent() $(&& $present)? {
+                    line.extend_from_slice(concat!(",\"", objects!(@key $field $($key)?), "\":").as_bytes());
+                    $field.write(line);
+                })*
+                line.push(b'}');
             }
         }
     )+};
     (@key $field:ident) => { stringify!($field) };
     (@key $field:ident $key:literal) => { $key };
-    (@piece $field:ident) => { $field.piece() };
-    (@piece $field:ident $present:expr) => { if $present { $field.piece() } else { Piece::Absent } };
 }
 
 objects! {
@@ -152,32 +109,32 @@ objects! {
 }
 
 impl Json for u64 {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Number(*self)
+    fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(itoa::Buffer::new().format(*self).as_bytes());
     }
 }
 
 impl Json for u32 {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Number((*self).into())
+    fn write(&self, line: &mut Vec<u8>) {
+        u64::from(*self).write(line);
     }
 }
 
 impl Json for u16 {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Number((*self).into())
+    fn write(&self, line: &mut Vec<u8>) {
+        u64::from(*self).write(line);
     }
 }
 
 impl Json for bool {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Ready(if *self { "true" } else { "false" })
+    fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(if *self { b"true" } else { b"false" });
     }
 }
 
 impl<L: ClosedLabel> Json for L {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Ready(self.as_json())
+    fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(self.as_json().as_bytes());
     }
 }
 
@@ -194,44 +151,49 @@ fn write_text(text: &str, line: &mut Vec<u8>) {
 }
 
 impl Json for Cow<'_, str> {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Text(self)
+    fn write(&self, line: &mut Vec<u8>) {
+        write_text(self, line);
     }
 }
 
 impl Json for String {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Text(self)
+    fn write(&self, line: &mut Vec<u8>) {
+        write_text(self, line);
     }
 }
 
 impl<T: Json> Json for Option<T> {
-    fn piece(&self) -> Piece<'_> {
-        self.as_ref().map_or(Piece::Absent, Json::piece)
+    fn write(&self, line: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.write(line),
+            None => line.extend_from_slice(b"null"),
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
     }
 }
 
 impl Json for Box<AuditNote> {
-    fn piece(&self) -> Piece<'_> {
-        Piece::Nested(self.as_ref())
+    fn write(&self, line: &mut Vec<u8>) {
+        AuditNote::write(self, line);
     }
 }
 
 impl<T: Json> Json for Vec<T> {
-    fn piece(&self) -> Piece<'_> {
-        if self.is_empty() { Piece::Absent } else { Piece::Nested(self) }
-    }
-}
-
-impl<T: Json> Nested for Vec<T> {
     fn write(&self, line: &mut Vec<u8>) {
         line.push(b'[');
         for (at, value) in self.iter().enumerate() {
             if at > 0 {
                 line.push(b',');
             }
-            value.piece().write(line);
+            value.write(line);
         }
         line.push(b']');
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_empty()
     }
 }

@@ -1,16 +1,23 @@
-//! A server that speaks as the four vendors do, told apart by path; quick, so that it can stand behind a measurement too.
+//! A server that speaks as the four vendors do, told apart by path; quick, so that it can stand behind a measurement too. By HTTPS,
+//! as the real ones, or in clear, which is less work where the connection does not matter.
 //!
 //! Every answer uses [`INPUT_TOKENS`] and [`OUTPUT_TOKENS`], and at the prices of [`Vendors::providers_toml`] costs
 //! [`COST_NANOUSD`], whoever gives it. The shapes are those that the vendors document, cut down to what matters here; how every
 //! documented shape is read is tested beside the app's providers.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+
+use crate::authority::Identity;
 
 /// Input tokens of every answer.
 pub const INPUT_TOKENS: u64 = 100;
@@ -113,6 +120,7 @@ pub enum Manner {
 
 /// The running server.
 pub struct Vendors {
+    scheme: &'static str,
     port: u16,
     shared: Arc<Shared>,
 }
@@ -122,6 +130,8 @@ struct Shared {
     delay: Duration,
     /// What each vendor sends; nothing: it hangs.
     replies: Mutex<[Option<Arc<[u8]>>; 4]>,
+    /// How many came.
+    requests: AtomicUsize,
 }
 
 impl Vendors {
@@ -130,19 +140,46 @@ impl Vendors {
     /// # Panics
     /// When it cannot listen.
     pub fn start(text: &str, delay: Duration) -> Self {
+        Self::listen(text, delay, None)
+    }
+
+    /// The same by HTTPS (HTTP/1.1, TLS 1.3) with this certificate.
+    ///
+    /// # Panics
+    /// When it cannot listen, or the certificate is none.
+    pub fn start_with_tls(text: &str, delay: Duration, identity: &Identity) -> Self {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity.cert).unwrap().collect();
+        let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        Self::listen(text, delay, Some(Arc::new(config.with_single_cert(chain.unwrap(), key).unwrap())))
+    }
+
+    fn listen(text: &str, delay: Duration, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let replies = VENDORS.map(|vendor| Some(whole(200, &(vendor.answer)(text))));
-        let shared = Arc::new(Shared { delay, replies: Mutex::new(replies) });
+        let shared = Arc::new(Shared { delay, replies: Mutex::new(replies), requests: AtomicUsize::new(0) });
         let of_thread = Arc::clone(&shared);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&of_thread);
+                let (shared, tls) = (Arc::clone(&of_thread), tls.clone());
                 // Who goes away is not missed.
-                thread::spawn(move || shared.serve(stream));
+                thread::spawn(move || {
+                    stream.set_nodelay(true)?;
+                    match tls {
+                        None => shared.serve(stream),
+                        Some(config) => {
+                            let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+                            shared.serve(StreamOwned::new(connection, stream))
+                        }
+                    }
+                });
             }
         });
-        Self { port, shared }
+        Self { scheme, port, shared }
     }
 
     /// From now on `vendor` does this.
@@ -159,6 +196,11 @@ impl Vendors {
         self.shared.replies.lock().unwrap()[index] = reply;
     }
 
+    /// Requests that came, whatever became of them.
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
     /// Its address, `127.0.0.1:<port>`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -166,7 +208,7 @@ impl Vendors {
 
     /// Where `vendor` serves.
     pub fn url(&self, vendor: Vendor) -> String {
-        format!("http://{}/{}", self.address(), vendor.section)
+        format!("{}://{}/{}", self.scheme, self.address(), vendor.section)
     }
 
     /// A `providers.toml` of these vendors, each with one attempt and `further` lines.
@@ -185,9 +227,7 @@ impl Vendors {
 
 impl Shared {
     /// Serves a connection until the other side ends it.
-    fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut writer = stream.try_clone()?;
+    fn serve(&self, stream: impl Read + Write) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
         loop {
@@ -195,6 +235,7 @@ impl Shared {
             if reader.read_line(&mut line)? == 0 {
                 return Ok(());
             }
+            self.requests.fetch_add(1, Ordering::Relaxed);
             // `/openai/…`; whoever speaks plain Chat Completions need not say to whom.
             let path = line.split(' ').nth(1).unwrap_or_default();
             let named =
@@ -219,7 +260,8 @@ impl Shared {
                 return Ok(());
             };
             thread::sleep(self.delay);
-            writer.write_all(&reply)?;
+            reader.get_mut().write_all(&reply)?;
+            reader.get_mut().flush()?;
         }
     }
 }

@@ -4,4 +4,5 @@ mod apps;
 mod database;
 mod redis;
 mod site;
+mod vendors;
 mod web;
