@@ -2,7 +2,8 @@
 //!
 //! Whoever has read an answer to its end can therefore rely on its having been counted. A body of known length is
 //! recorded with its final frame, an empty one at once, a stream when it ends; whatever is given up half-way, when it is
-//! dropped. The small facts that answering it brought are recorded with it, in one piece. Recording cannot fail and does not wait.
+//! dropped. The small facts that answering it brought are recorded with it, unless it is a stream. Recording cannot fail and
+//! does not wait.
 
 use std::borrow::Cow;
 use std::pin::Pin;

@@ -7,9 +7,9 @@
 //!
 //! Where telemetry is switched off there is neither, and a [`Recorder`] that records nothing ([`Recorder::off`]).
 //!
-//! What must hold: [`Recorder::record`] never waits for anything. A fact that was recorded survives `kill -9`, and is
-//! shipped again and again until the exporter has acknowledged it. A fact that could not be recorded is counted, and
-//! the count is shipped too.
+//! What must hold: [`Recorder::record`] never waits for anything. A fact that was recorded survives `kill -9` (one that was gathered,
+//! from its request's end on), and is shipped again and again until the exporter has acknowledged it. A fact that could not be
+//! recorded is counted, and the count is shipped too.
 
 pub mod gathered;
 pub mod journal;

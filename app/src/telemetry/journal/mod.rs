@@ -115,8 +115,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends `events`, which were stated together, as one record: one checksum, one look at the lock, and the code that writes
-    /// them is warm after the first. Those that the journal has no room for are counted as dropped.
+    /// Appends `events`, which were stated together, as one record, or a few where there are very many: one checksum, one look at the
+    /// lock, and the code that writes them is warm after the first. Those that the journal has no room for are counted as dropped.
     pub(crate) fn append(&self, events: &[Event<'_>]) {
         for some in events.chunks(MAX_RECORD_EVENTS) {
             // A thread that is being torn down has no buffer any more.
@@ -127,14 +127,18 @@ impl Journal {
     }
 
     fn append_record(&self, events: &[Event<'_>], draft: &mut Draft) {
+        let most = self.current.max_record_bytes();
         draft.begin();
         for event in events {
             // An error is none that is known; its event is dropped with those beside it.
             if draft.add(|bytes| techsapo_shared::encode(event, bytes)).is_err() {
                 return events.iter().for_each(|_| self.current.count_dropped());
             }
+            if draft.length() > most {
+                break;
+            }
         }
-        if draft.length() <= self.current.max_record_bytes() {
+        if draft.length() <= most {
             draft.finish();
             self.current.append(draft);
         } else if let [_] = events {

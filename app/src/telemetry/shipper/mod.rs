@@ -36,7 +36,7 @@ use super::journal::{Cursor, Journal, RunFile};
 const BATCH_BYTES: usize = 64 << 10;
 /// What one round sends at most.
 const ROUND_BYTES: usize = 1 << 20;
-/// As soon as this share of a ring is to be sent, it does not rest.
+/// As soon as one in so many bytes of a ring is to be sent or acknowledged, it does not rest.
 const MUCH: u64 = 64;
 /// How often it asks for acknowledgements while the process waits for them to end.
 const LAST_POLL: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 /// The shipper's times and limits. The defaults are what the promise was checked with.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// How long it sleeps after it has sent what there was, or asked for acknowledgements.
+    /// How long it sleeps. After a round it wakes once without making another, unless there is much to do.
     pub poll: Duration,
     /// How long nothing may be acknowledged before it looks for the reason.
     pub stall: Duration,
@@ -77,7 +77,7 @@ pub(super) struct Shipper {
     backoff: Backoff,
     started: Instant,
     retry_at: Duration,
-    /// When it woke last, a round was made that sent all there was.
+    /// When it woke last, a round was made, and nothing is left that could be sent.
     rests: bool,
     report: Report,
 }
@@ -429,9 +429,9 @@ impl Source {
         if next.seq < end.seq { end.pos.saturating_sub(next.pos).max(1) } else { 0 }
     }
 
-    /// Whether so much of it is unsent that the ring could fill up soon.
+    /// Whether so much of it is to be sent or acknowledged that the ring could fill up soon.
     fn has_much(&self) -> bool {
-        self.unsent() > self.file.capacity() / MUCH
+        self.file.end().pos.saturating_sub(self.file.head().pos) > self.file.capacity() / MUCH
     }
 
     fn acknowledged(&mut self, read: Option<u64>, now: Duration) {
