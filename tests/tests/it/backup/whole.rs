@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use techsapo_tests::drill::{DRILLS, Line, Report};
 use techsapo_tests::{App, AppSetup, Backups, Exporter, Exposition, MariaDb, RedisServer, wait};
@@ -155,6 +157,8 @@ fn both_lost(restore: &[&str]) -> (RedisServer, Exporter, App) {
     counted(&exporter, 20);
     // Not before the app knows: what it does not know to be counted it sends again.
     wait::until_true("the app knows what is counted", || {
+        // Being asked is a fact too: who asks again and again finds some on their way for ever.
+        thread::sleep(Duration::from_secs(3));
         let status = app.get("/internal/status").unwrap().json();
         // A sample of the app itself may always be under way.
         status["runtime_sample"]["journal"]["used_bytes"].as_u64().unwrap() < 2_000
