@@ -129,6 +129,15 @@ pub(crate) fn analysis(app: &App, query: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
+fn whoever_watches_is_counted_as_let_in_long_before_the_stream_ends() {
+    let exporter = FakeExporter::start(0);
+    let app = exporter.app(&[]);
+    let mut events = Events::open(&app);
+    assert!(events.next().is_some());
+    assert_eq!((app.events("auth_attempt").len(), app.events("http_request").len()), (1, 0));
+}
+
+#[test]
 fn an_analysis_is_told_as_it_happens() {
     let app = App::start(&[]);
     let events =
