@@ -26,7 +26,7 @@ Measures what measuring costs, as CPU time wherever it can be. Prints a line per
   ./scripts/bench.sh idle              the exporter at 1 000 events a second (takes a minute)
   ./scripts/bench.sh recover           a start with a backlog of a million events
   ./scripts/bench.sh telemetry         what telemetry adds to a request's CPU time in the app: one with it beside one
-                                       without it, asked the same (takes four minutes)
+                                       without it, asked the same (takes five minutes)
   ./scripts/bench.sh peers             the same facts given to prom-client (npm) and netdata's statsd (Debian) and to
                                        the exporter, and the ratios. They are installed if they are missing: prom-client
                                        under target/, netdata as Debian's package, with no service of it started.
