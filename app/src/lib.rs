@@ -27,4 +27,5 @@ pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod turnstile;
 pub mod watch;

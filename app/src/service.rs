@@ -23,9 +23,7 @@ use crate::guard::keys::Keys;
 use crate::guard::keys::file::KeyFileError;
 use crate::guard::limits::Limits as RateLimits;
 use crate::guard::sanitise::Sanitiser;
-use crate::http::{
-    Alerts, App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, Turnstile, router,
-};
+use crate::http::{Alerts, App, ExporterClient, HealthChecks, LiveFigures, Server, Suspicion, router};
 use crate::providers::keys::KeySources;
 use crate::pseudonym::{KeyError, Pseudonyms};
 use crate::reload::{ReloadError, Reloader};
@@ -38,6 +36,7 @@ use crate::store::drive::{Drive, DriveStartError};
 use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 use crate::tls::{self, Tls, TlsSettingError};
+use crate::turnstile::Turnstile;
 
 /// Why the app cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +164,9 @@ pub async fn serve(
     let assembled = Assembled::new(breakers.clone(), &settings.breakers, budget.clone());
     let sources = Sources::new(&settings, vendor_keys);
     let reloader = Reloader::start(sources, assembled, recorder.clone(), &instance)?;
-    let analyzer = Analyzer::new(reloader.live(), limits).merging_by(settings.synthesis.model.clone());
+    let turnstile = Turnstile::new(tokio::runtime::Handle::current().metrics().num_workers());
+    let analyzer = Analyzer::new(reloader.live(), limits, turnstile.clone())
+        .merging_by(settings.synthesis.model.clone());
     let asked: Vec<_> = analyzer.providers().iter().map(|provider| provider.name().as_str()).collect();
     recorder.record(&Event::BudgetLimits(BudgetLimits {
         t: clock::unix_ms(),
@@ -201,7 +202,7 @@ pub async fn serve(
         analyzer,
         answers,
         admission: Arc::clone(&admission),
-        turnstile: Turnstile::new(tokio::runtime::Handle::current().metrics().num_workers()),
+        turnstile,
         recorder,
         sampler,
         exporter,

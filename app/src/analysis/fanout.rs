@@ -1,5 +1,6 @@
 //! Asks the providers and returns every call, whatever came of it. When one fails, a spare is asked in its place.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -8,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use super::verdict::{Read, Reader};
 use super::{Call, CallError, Limits, Question, Step, Target, Watch};
 use crate::providers::{Before, Completion, CompletionRequest};
+use crate::turnstile::{Turn, Turnstile};
 
 /// How long a provider may take to give up once its time is over.
 const GRACE: Duration = Duration::from_millis(50);
@@ -25,13 +27,35 @@ impl Clock {
     }
 }
 
+/// Reads answers as they come, the last one when it is its turn: from there on nothing is waited for, and all that is left is work.
+pub(super) struct Answers<'a> {
+    pub(super) reader: Reader<'a>,
+    turnstile: &'a Turnstile,
+    /// Since the last answer, until this is dropped.
+    turn: OnceLock<Turn>,
+}
+
+impl<'a> Answers<'a> {
+    /// To a question, which is not read yet.
+    pub(super) fn to(question: &'a str, turnstile: &'a Turnstile) -> Self {
+        Self { reader: Reader::of(question), turnstile, turn: OnceLock::new() }
+    }
+
+    async fn read(&self, call: Call, is_last: bool) -> Read {
+        if is_last {
+            let _ = self.turn.set(self.turnstile.turn().await);
+        }
+        self.reader.read(call)
+    }
+}
+
 /// Asks all at once. The calls come in the order of asking, not of answering, so that the same question reads the same.
 pub(super) async fn parallel(
     question: &Question,
     asked: &[Target],
     spares: &[Target],
     clock: Clock,
-    reader: &Reader<'_>,
+    answers: &Answers<'_>,
     watch: &Watch,
 ) -> Vec<Read> {
     let numbered =
@@ -45,7 +69,7 @@ pub(super) async fn parallel(
         if call.result.is_err() && !clock.left().is_zero() {
             running.extend(targets.next().map(|(index, target)| numbered(index, target)));
         }
-        calls.push((index, reader.read(call)));
+        calls.push((index, answers.read(call, running.is_empty()).await));
     }
     calls.sort_by_key(|(index, _)| *index);
     calls.into_iter().map(|(_, call)| call).collect()
@@ -57,7 +81,7 @@ pub(super) async fn sequential(
     asked: &[Target],
     spares: &[Target],
     clock: Clock,
-    reader: &Reader<'_>,
+    answers: &Answers<'_>,
     watch: &Watch,
 ) -> Vec<Read> {
     let mut calls: Vec<Read> = Vec::with_capacity(asked.len());
@@ -72,7 +96,8 @@ pub(super) async fn sequential(
         let call = call(question, target, before, clock).await;
         watch(Step::Answer(&call));
         wanted += usize::from(call.result.is_err());
-        calls.push(reader.read(call));
+        let is_last = calls.len() + 1 == wanted;
+        calls.push(answers.read(call, is_last).await);
     }
     calls
 }

@@ -24,6 +24,7 @@ use techsapo_shared::labels::{AnswerSource, Provider as Name, Status, TaskType};
 
 use crate::providers::live::ProviderSet;
 use crate::providers::{Completion, ErrorKind, LiveProviders, Material, Provider, ProviderError};
+use crate::turnstile::Turnstile;
 pub use admission::Admission;
 pub use call::{Call, CallError};
 use synthesis::Merger;
@@ -328,6 +329,8 @@ fn over_budget(calls: &[Call]) -> impl Iterator<Item = &ProviderError> {
 pub struct Analyzer {
     providers: Arc<LiveProviders>,
     limits: Limits,
+    /// Decides in which order answers are compared.
+    turnstile: Turnstile,
     /// The model that merges answers; nothing: that of the first who answered.
     merging_model: Option<String>,
 }
@@ -342,9 +345,10 @@ pub struct Limits {
 }
 
 impl Analyzer {
-    /// An analyzer that asks those of these providers that are in force when a question comes, the preferred ones first.
-    pub fn new(providers: Arc<LiveProviders>, limits: Limits) -> Self {
-        Self { providers, limits, merging_model: None }
+    /// An analyzer that asks those of these providers that are in force when a question comes, the preferred ones first,
+    /// and compares what they answer when it is its turn.
+    pub fn new(providers: Arc<LiveProviders>, limits: Limits, turnstile: Turnstile) -> Self {
+        Self { providers, limits, turnstile, merging_model: None }
     }
 
     /// The same, with answers merged by this model.
@@ -418,24 +422,26 @@ impl Analyzer {
         let started = Instant::now();
         let Plan { question, needed, asked, spares, merger } = plan;
         let clock = fanout::Clock { started, limits: self.limits };
-        let reader = Reader::of(&question.prompt);
+        let answers = fanout::Answers::to(&question.prompt, &self.turnstile);
         let asking = async {
             match question.mode {
-                Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, &reader, watch).await,
+                Mode::Parallel => fanout::parallel(&question, &asked, &spares, clock, &answers, watch).await,
                 Mode::Sequential { .. } => {
-                    fanout::sequential(&question, &asked, &spares, clock, &reader, watch).await
+                    fanout::sequential(&question, &asked, &spares, clock, &answers, watch).await
                 }
             }
         };
         let reading = async {
             // The connections' turn first, so that the question is under way while it is read here.
             tokio::task::yield_now().await;
-            reader.prompt();
+            answers.reader.prompt();
         };
         let (read, ()) = tokio::join!(asking, reading);
         let in_vain =
             if clock.left().is_zero() { Failure::DeadlineExceeded } else { Failure::NotEnoughAnswers };
         let (verdict, calls, outcome) = judge(read, needed, in_vain);
+        // Also before another call, which is a long wait.
+        drop(answers);
         let synthesis = match merger.filter(|_| outcome.is_ok()) {
             Some(merger) => {
                 let targets: Vec<_> = asked.iter().chain(&spares).collect();

@@ -1,9 +1,10 @@
 //! Analyses over providers that do as they are told.
 
+use std::pin::pin;
 use std::sync::Mutex;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, poll};
 use techsapo_shared::event::WHOLE_PPM;
 
 use super::*;
@@ -95,7 +96,7 @@ fn merging(does: &[Does], merges: &[Does]) -> Vec<Arc<Fake>> {
 fn analyzer(fakes: &[Arc<Fake>]) -> Analyzer {
     let limits = Limits { call: Duration::from_millis(20), analysis: Duration::from_secs(60) };
     let providers = fakes.iter().map(|fake| Arc::clone(fake) as Arc<dyn Provider>).collect();
-    Analyzer::new(Arc::new(LiveProviders::new(providers)), limits)
+    Analyzer::new(Arc::new(LiveProviders::new(providers)), limits, Turnstile::new(1))
 }
 
 fn question(task_type: TaskType, mode: Mode) -> Question {
@@ -259,6 +260,32 @@ fn providers_change_between_questions_and_never_within_one() {
     let report = runtime.block_on(analyzer.analyze(plan, &|_| ()));
     assert_eq!(report.chosen().unwrap().1.text, "Add an index to the table.");
     assert_eq!(run(&analyzer, four()).calls.len(), 4);
+}
+
+/// Polled by hand, so that no timer ends the wait for a turn.
+#[tokio::main(flavor = "current_thread")]
+async fn compared_in_turn(mode: Mode) {
+    let fakes = merging(&[SAME, OTHER], &[Does::Hang; 2]);
+    let analyzer = analyzer(&fakes);
+    let question = Question { synthesis: true, ..question(TaskType::Basic, mode) };
+    let mut analysis = pin!(analyzer.analyze(analyzer.plan(question).unwrap(), &|_| ()));
+    let turn = analyzer.turnstile.turn().await;
+    // What is ready goes on at each: the answers are here, and the question is read.
+    for _ in 0..3 {
+        assert!(poll!(&mut analysis).is_pending());
+    }
+    let saw = || fakes.iter().map(|fake| fake.saw.lock().unwrap().len()).sum::<usize>();
+    assert_eq!(saw(), 2, "two were asked, and nothing was made of their answers while it was another's turn");
+    drop(turn);
+    assert!(poll!(&mut analysis).is_pending());
+    assert_eq!(saw(), 3, "then they were compared, and one was asked to merge them");
+    assert!(poll!(pin!(analyzer.turnstile.turn())).is_ready(), "whoever waits for that keeps no turn");
+}
+
+#[test]
+fn answers_are_compared_in_turn() {
+    compared_in_turn(Mode::Parallel);
+    compared_in_turn(Mode::Sequential { depth: None });
 }
 
 fn merged(analyzer: &Analyzer, task_type: TaskType) -> Report {

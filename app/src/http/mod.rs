@@ -30,7 +30,6 @@ mod sanitise;
 mod server;
 mod session;
 mod suspicion;
-mod turnstile;
 mod wall_bounce;
 mod wire;
 
@@ -51,7 +50,6 @@ pub use health::HealthChecks;
 pub use live::LiveFigures;
 pub use server::Server;
 pub use suspicion::Suspicion;
-pub use turnstile::Turnstile;
 
 use crate::analysis::{Admission, Analyzer};
 use crate::config::Settings;
@@ -67,6 +65,7 @@ use crate::store::answers::Answers;
 use crate::store::audit::AuditStatus;
 use crate::store::drive::Drive;
 use crate::telemetry::Recorder;
+use crate::turnstile::Turnstile;
 use error::ApiError;
 
 /// What the handlers work with.
@@ -79,7 +78,7 @@ pub struct App {
     pub answers: Answers,
     /// Decides how many analyses run at once.
     pub admission: Arc<Admission>,
-    /// Decides in which order requests are made ready.
+    /// Decides in which order requests are made ready; the analyzer's, too.
     pub turnstile: Turnstile,
     /// Takes facts.
     pub recorder: Recorder,

@@ -8,12 +8,12 @@ use super::documents::{Citation, material};
 use super::error::ApiError;
 use super::limits::Allowance;
 use super::sanitise::sanitise;
-use super::turnstile::Turn;
 use crate::analysis::Plan;
 use crate::config::format::SynthesisWhen;
 use crate::facts::Asker;
 use crate::guard::caller::Caller;
 use crate::store::answers::{Reader, Wish};
+use crate::turnstile::Turn;
 
 /// An analysis that may begin once it is allowed.
 pub(super) struct Ready {

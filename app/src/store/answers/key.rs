@@ -132,6 +132,7 @@ pub(super) mod tests {
     use crate::analysis::{Analyzer, Limits};
     use crate::providers::simulated::{Behaviour, NAMES, Simulated};
     use crate::providers::{LiveProviders, Provider};
+    use crate::turnstile::Turnstile;
 
     /// Of so many simulated providers.
     pub(in crate::store::answers) fn analyzer(seed: u64, names: usize) -> Analyzer {
@@ -151,7 +152,7 @@ pub(super) mod tests {
         };
         let providers = (0..names).map(provider).collect();
         let limits = Limits { call: Duration::from_secs(1), analysis: Duration::from_secs(1) };
-        Analyzer::new(Arc::new(LiveProviders::new(providers)), limits)
+        Analyzer::new(Arc::new(LiveProviders::new(providers)), limits, Turnstile::new(1))
     }
 
     pub(in crate::store::answers) fn question(prompt: &str) -> Question {

@@ -1,9 +1,9 @@
-//! First come, first made ready: a request that came earlier is on its way to the providers before later ones are begun.
+//! First come, first served, in both of a request's pieces of work: making it ready for the providers, and comparing what they answered.
 //!
-//! Making a request ready is work, a wait for Redis, and work again. Where many come at once and all are begun at once, every one of
-//! them is ready only when nearly all are: the wait of each is the work of all. And as their answers come together then, so do the next
-//! requests of the same clients, for ever. With a few in work at a time, the first is on its way after its own work alone, and
-//! those that follow keep their distance.
+//! Where many pieces come at once and all are begun at once, every one of them is done only when nearly all are: the wait of each is the
+//! work of all. And as those requests' answers come together then, so do the next ones of the same clients, for ever. With one in work for
+//! each thread, the first is done after its own work alone, and those that follow keep their distance. Both kinds stand in one line:
+//! if only new requests did, answers would overtake them, and requests that were held up together would be sent together.
 //!
 //! What must hold: it decides about order, and about nothing else. Nobody waits for a turn longer than [`MOST`]; whoever finds none in that
 //! time goes on without. And nobody keeps one while waiting for others, but for Redis, whose time is bounded. (A holder has no
@@ -18,23 +18,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Longest wait for a turn.
 const MOST: Duration = Duration::from_millis(5);
-/// Requests that are in work at once, by the threads that work: while one of them waits for Redis, another works.
-const PER_THREAD: usize = 2;
 
-/// Lets requests through in their order.
-#[derive(Debug)]
+/// Lets work through in the order in which it came. Clones share the places.
+#[derive(Debug, Clone)]
 pub struct Turnstile {
     places: Arc<Semaphore>,
 }
 
 impl Turnstile {
-    /// For a runtime with so many threads.
+    /// For a runtime with so many threads: a place for each.
     pub fn new(threads: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(PER_THREAD * threads)) }
+        Self { places: Arc::new(Semaphore::new(threads)) }
     }
 
     /// Waits for a turn.
-    pub(super) async fn turn(&self) -> Turn {
+    pub async fn turn(&self) -> Turn {
         let place = tokio::time::timeout(MOST, Arc::clone(&self.places).acquire_owned()).await;
         Turn { place: place.ok().and_then(Result::ok) }
     }
@@ -42,14 +40,14 @@ impl Turnstile {
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turn {
     /// Nothing: it goes on without one.
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
     /// Waits for others. Unless they are there at once, it is the turn of the next, and this goes on without one.
-    pub(super) async fn wait_for<T>(&mut self, others: impl Future<Output = T>) -> T {
+    pub async fn wait_for<T>(&mut self, others: impl Future<Output = T>) -> T {
         let mut others = std::pin::pin!(others);
         if let Poll::Ready(done) = poll!(&mut others) {
             return done;
@@ -59,7 +57,7 @@ impl Turn {
     }
 
     /// Lets the next in; this goes on without a turn.
-    pub(super) fn pass(&mut self) {
+    pub fn pass(&mut self) {
         self.place = None;
     }
 }
@@ -79,7 +77,7 @@ mod tests {
         run(async {
             let turnstile = Turnstile::new(2);
             let mut turns = Vec::new();
-            for _ in 0..4 {
+            for _ in 0..2 {
                 turns.push(turnstile.turn().await);
             }
             assert!(turns.iter().all(|turn| turn.place.is_some()));
