@@ -26,8 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Pieces of work that a thread does before it looks what else came, from clients, vendors and Redis. A piece is long here, up to a tenth
-/// of a millisecond: with tokio's 61, what came first would wait for much that came later. A look takes less than a microsecond.
+/// After about so many pieces of work a thread looks what else came, from clients, vendors and Redis. Many a piece takes a tenth of a
+/// millisecond here: with tokio's 61, what came would wait for much that came later and was known earlier.
 const TASKS_BETWEEN_LOOKS: u32 = 8;
 
 /// How long a look at Redis that was under way at the end may take; nobody needs its answer any more.

@@ -1,9 +1,9 @@
 //! First come, first served, in both of a request's pieces of work: making it ready for the providers, and comparing what they answered.
 //!
 //! Where many pieces come at once and all are begun at once, every one of them is done only when nearly all are: the wait of each is the
-//! work of all. And as those requests' answers come together then, so do the next ones of the same clients, for ever. With one in work for
-//! each thread, the first is done after its own work alone, and those that follow keep their distance. Both kinds stand in one line:
-//! if only new requests did, answers would overtake them, and requests that were held up together would be sent together.
+//! work of all. And as those requests' answers come together then, so do the next ones of the same clients, for ever. With a few in work
+//! at a time, the first is done after little more than its own work, and those that follow keep their distance. Both kinds stand in one
+//! line: if only new requests did, answers would overtake them, and requests that were held up together would be sent together.
 //!
 //! What must hold: it decides about order, and about nothing else. Nobody waits for a turn longer than [`MOST`]; whoever finds none in that
 //! time goes on without. And nobody keeps one while waiting for others, but for Redis, whose time is bounded. (A holder has no
@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Longest wait for a turn.
 const MOST: Duration = Duration::from_millis(5);
+/// Places, by the threads that work.
+const PER_THREAD: u32 = 2;
 
 /// Lets work through in the order in which it came. Clones share the places.
 #[derive(Debug, Clone)]
@@ -26,23 +28,32 @@ pub struct Turnstile {
 }
 
 impl Turnstile {
-    /// For a runtime with so many threads: a place for each.
+    /// For a runtime with so many threads.
     pub fn new(threads: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(threads)) }
+        Self { places: Arc::new(Semaphore::new(PER_THREAD as usize * threads)) }
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn to make a request ready: a part of that is a wait for Redis, and another works meanwhile.
     pub async fn turn(&self) -> Turn {
-        let place = tokio::time::timeout(MOST, Arc::clone(&self.places).acquire_owned()).await;
-        Turn { place: place.ok().and_then(Result::ok) }
+        self.places(1).await
+    }
+
+    /// Waits for a turn to compare answers, which is work from its beginning to its end and takes a thread.
+    pub async fn turn_to_compare(&self) -> Turn {
+        self.places(PER_THREAD).await
+    }
+
+    async fn places(&self, count: u32) -> Turn {
+        let places = tokio::time::timeout(MOST, Arc::clone(&self.places).acquire_many_owned(count)).await;
+        Turn { places: places.ok().and_then(Result::ok) }
     }
 }
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
-    /// Nothing: it goes on without one.
-    place: Option<OwnedSemaphorePermit>,
+    /// Nothing: it goes on without any.
+    places: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
@@ -58,7 +69,7 @@ impl Turn {
 
     /// Lets the next in; this goes on without a turn.
     pub fn pass(&mut self) {
-        self.place = None;
+        self.places = None;
     }
 }
 
@@ -77,16 +88,18 @@ mod tests {
         run(async {
             let turnstile = Turnstile::new(2);
             let mut turns = Vec::new();
-            for _ in 0..2 {
+            for _ in 0..4 {
                 turns.push(turnstile.turn().await);
             }
-            assert!(turns.iter().all(|turn| turn.place.is_some()));
+            assert!(turns.iter().all(|turn| turn.places.is_some()));
             assert!(
-                turnstile.turn().await.place.is_none(),
+                turnstile.turn().await.places.is_none(),
                 "there is no room, and it was not held up for good"
             );
             turns.pop();
-            assert!(turnstile.turn().await.place.is_some());
+            assert!(turnstile.turn_to_compare().await.places.is_none(), "that takes a thread");
+            turns.pop();
+            assert!(turnstile.turn_to_compare().await.places.is_some());
         });
     }
 
@@ -104,7 +117,7 @@ mod tests {
             };
             let (answered, _turn) = tokio::join!(slow.wait_for(answered), next);
             assert_eq!(answered, Ok(7));
-            assert!(slow.place.is_none());
+            assert!(slow.places.is_none());
         });
     }
 
@@ -114,7 +127,7 @@ mod tests {
             let turnstile = Turnstile::new(1);
             let mut turn = turnstile.turn().await;
             assert_eq!(turn.wait_for(async { 7 }).await, 7);
-            assert!(turn.place.is_some());
+            assert!(turn.places.is_some());
         });
     }
 }

@@ -27,7 +27,7 @@ impl Clock {
     }
 }
 
-/// Reads answers as they come, the last one when it is its turn: from there on nothing is waited for, and all that is left is work.
+/// Reads answers as they come, the last one when it is its turn: until all are compared, what is left then is work and no wait.
 pub(super) struct Answers<'a> {
     pub(super) reader: Reader<'a>,
     turnstile: &'a Turnstile,
@@ -41,9 +41,10 @@ impl<'a> Answers<'a> {
         Self { reader: Reader::of(question), turnstile, turn: OnceLock::new() }
     }
 
-    async fn read(&self, call: Call, is_last: bool) -> Read {
-        if is_last {
-            let _ = self.turn.set(self.turnstile.turn().await);
+    /// Reads what a call brought. Of the last one, an answer: without one there is little left to do.
+    pub(super) async fn read(&self, call: Call, is_last: bool) -> Read {
+        if is_last && call.result.is_ok() {
+            let _ = self.turn.set(self.turnstile.turn_to_compare().await);
         }
         self.reader.read(call)
     }
@@ -86,7 +87,8 @@ pub(super) async fn sequential(
 ) -> Vec<Read> {
     let mut calls: Vec<Read> = Vec::with_capacity(asked.len());
     let mut wanted = asked.len();
-    for target in asked.iter().chain(spares) {
+    let targets = asked.len() + spares.len();
+    for (number, target) in asked.iter().chain(spares).enumerate() {
         if calls.len() == wanted || clock.left().is_zero() {
             break;
         }
@@ -96,7 +98,7 @@ pub(super) async fn sequential(
         let call = call(question, target, before, clock).await;
         watch(Step::Answer(&call));
         wanted += usize::from(call.result.is_err());
-        let is_last = calls.len() + 1 == wanted;
+        let is_last = calls.len() + 1 == wanted || number + 1 == targets || clock.left().is_zero();
         calls.push(answers.read(call, is_last).await);
     }
     calls

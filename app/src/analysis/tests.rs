@@ -264,8 +264,8 @@ fn providers_change_between_questions_and_never_within_one() {
 
 /// Polled by hand, so that no timer ends the wait for a turn.
 #[tokio::main(flavor = "current_thread")]
-async fn compared_in_turn(mode: Mode) {
-    let fakes = merging(&[SAME, OTHER], &[Does::Hang; 2]);
+async fn compared_in_turn(does: &[Does], mode: Mode) {
+    let fakes = merging(does, &[Does::Hang; 4]);
     let analyzer = analyzer(&fakes);
     let question = Question { synthesis: true, ..question(TaskType::Basic, mode) };
     let mut analysis = pin!(analyzer.analyze(analyzer.plan(question).unwrap(), &|_| ()));
@@ -275,17 +275,38 @@ async fn compared_in_turn(mode: Mode) {
         assert!(poll!(&mut analysis).is_pending());
     }
     let saw = || fakes.iter().map(|fake| fake.saw.lock().unwrap().len()).sum::<usize>();
-    assert_eq!(saw(), 2, "two were asked, and nothing was made of their answers while it was another's turn");
+    assert_eq!(saw(), does.len(), "nothing was made of the answers while it was another's turn");
     drop(turn);
     assert!(poll!(&mut analysis).is_pending());
-    assert_eq!(saw(), 3, "then they were compared, and one was asked to merge them");
+    assert_eq!(saw(), does.len() + 1, "then they were compared, and one was asked to merge them");
     assert!(poll!(pin!(analyzer.turnstile.turn())).is_ready(), "whoever waits for that keeps no turn");
 }
 
 #[test]
 fn answers_are_compared_in_turn() {
-    compared_in_turn(Mode::Parallel);
-    compared_in_turn(Mode::Sequential { depth: None });
+    compared_in_turn(&[SAME, OTHER], Mode::Parallel);
+    compared_in_turn(&[SAME, OTHER], Mode::Sequential { depth: None });
+    // The third is the last, though as many answers as were wanted did not come.
+    compared_in_turn(&[SAME, Fail, OTHER], Mode::Sequential { depth: Some(3) });
+}
+
+#[tokio::main(flavor = "current_thread")]
+#[test]
+async fn the_turn_lasts_until_the_answers_are_compared() {
+    let turnstile = Turnstile::new(1);
+    let answers = fanout::Answers::to("Why?", &turnstile);
+    let analyzer = analyzer(&fakes(&[SAME; 2]));
+    let plan = analyzer.plan(question(TaskType::Basic, Mode::Parallel)).unwrap();
+    let call = analyzer.analyze(plan, &|_| ()).await.calls.remove(0);
+    let fell_silent = Call { result: Err(CallError::Timeout(Duration::ZERO)), ..call.clone() };
+    let free = async || poll!(pin!(turnstile.turn_to_compare())).is_ready();
+    answers.read(call.clone(), false).await;
+    answers.read(fell_silent, true).await;
+    assert!(free().await, "the one was not the last, the other no answer");
+    answers.read(call, true).await;
+    assert!(!free().await);
+    drop(answers);
+    assert!(free().await);
 }
 
 fn merged(analyzer: &Analyzer, task_type: TaskType) -> Report {
