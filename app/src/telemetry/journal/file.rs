@@ -148,7 +148,7 @@ impl RunFile {
         let (header, ring) = (self.header(), self.ring());
         let (published, needed) = (header.end(), header.needed());
         let limit = needed.pos + self.identity.capacity;
-        let head = mend(ring, header.head(), published, limit);
+        let head = mend(ring, header.head(), limit);
         let mut end = match ring.seq_at(published.pos, limit) {
             // A kill within `publish` leaves the position behind the seq.
             Some(seq) if seq >= head.seq => ring.follow(Cursor { pos: published.pos, seq }, limit),
@@ -158,7 +158,7 @@ impl RunFile {
         header.publish(end);
         header.acknowledge(head);
         if let Some(audited) = header.audited() {
-            header.pass_audit(mend(ring, audited, published, limit));
+            header.pass_audit(mend(ring, audited, limit));
         }
         self.reusable.store(needed.pos, Ordering::Release);
         self.tail().end = end;
@@ -466,13 +466,12 @@ impl RunFile {
     }
 }
 
-/// A cursor as it was meant. A kill between its two stores leaves the seq behind; a record at its place knows better.
-fn mend(ring: Ring<'_>, at: Cursor, published: Cursor, limit: u64) -> Cursor {
-    match ring.seq_at(at.pos, limit) {
-        Some(seq) if seq > at.seq => Cursor { seq, ..at },
-        None if at.pos == published.pos => Cursor { seq: published.seq, ..at },
-        _ => at,
-    }
+/// A cursor as it was meant. A kill between its two stores leaves the seq behind; a record at its place knows better. Where there is
+/// none, the seq stays behind: the events up to the end are told as lost, and who has them takes no notice. It may also be that they
+/// went bad, and that a part of them was acknowledged as lost before this run: then the others are lost indeed.
+fn mend(ring: Ring<'_>, at: Cursor, limit: u64) -> Cursor {
+    let seq = ring.seq_at(at.pos, limit).map_or(at.seq, |seq| seq.max(at.seq));
+    Cursor { seq, ..at }
 }
 
 /// Writes a file that holds no record, with all its space reserved: a full disk is an error here and now, not a signal

@@ -236,25 +236,45 @@ fn a_kill_in_the_middle_of_publishing_several_loses_none_of_them() {
 #[test]
 fn a_kill_in_the_middle_of_passing_the_audit_shifts_no_seq() {
     let folder = tempfile::tempdir().unwrap();
-    for (pos, seq) in [(24, 2), (72, 4)] {
+    for (pos, left) in [(24, vec![(2, "two"), (3, "three")]), (72, vec![])] {
         let file = audited_file(folder.path(), 1);
         ["one", "two", "three"].iter().for_each(|text| put(&file, text));
         let recovered =
             after(file, |file| file.write_all_at(&u64::to_le_bytes(pos), 18 * 8).unwrap()).unwrap();
-        assert_eq!(recovered.audited(), Some(Cursor { pos, seq }));
+        let mut found = Vec::new();
+        let passed = recovered.scan(recovered.audited().unwrap(), |seq, event| {
+            found.extend(event.map(|event| (seq, String::from_utf8(event.to_vec()).unwrap())));
+            true
+        });
+        assert_eq!(found, left.into_iter().map(|(seq, text)| (seq, text.to_owned())).collect::<Vec<_>>());
+        assert_eq!(passed, recovered.end());
     }
 }
 
-/// A kill between the stores of `acknowledge`: the position is there, the seq is not.
+/// A kill between the stores of `acknowledge`: the position is there, the seq is not. What the exporter has is at most told to it as lost.
 #[test]
 fn a_kill_in_the_middle_of_freeing_leaves_a_sound_file() {
     let folder = tempfile::tempdir().unwrap();
-    for (pos, left) in [(48, vec!["three"]), (72, vec![])] {
+    for (pos, left) in [(48, vec!["three"]), (72, vec!["null"; 3])] {
         let file = file_with(folder.path(), 1, ["one", "two", "three"]);
         let recovered =
             after(file, |file| file.write_all_at(&u64::to_le_bytes(pos), 16 * 8).unwrap()).unwrap();
         assert_eq!(recovered.lines(), left);
+        assert_eq!(recovered.last_seq(), 3);
     }
+}
+
+/// Lost events of which the exporter has acknowledged only some, before another run drains the file.
+#[test]
+fn what_is_left_of_a_bad_end_is_counted_by_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_with(folder.path(), 1, ["one"]);
+    put_together(&file, &["two", "three", "four"]);
+    let recovered = after(file, |file| flip(file, PAGE + 24 + 16)).unwrap();
+    assert_eq!(recovered.lines(), ["one", "null", "null", "null"]);
+    recovered.acknowledge(recovered.reach(recovered.head(), 3));
+    let next = after(recovered, |_| {}).unwrap();
+    assert_eq!((next.head().seq, next.lines()), (3, vec!["null".to_owned(); 2]));
 }
 
 const CHILD: &str = "TECHSAPO_TEST_JOURNAL_CHILD";
