@@ -66,16 +66,17 @@ impl Client {
             // A proxy on this machine that nobody declared: its clients are not local.
             return Self { address: peer, is_local: peer.is_loopback() && !has_forwarded };
         }
-        let mut address = peer;
+        // A proxy on this machine whose client is not known: it may be anybody.
+        let (mut address, mut is_known) = (peer, !has_forwarded);
         for hop in forwarded.rev() {
             // What cannot be read was not written by a trusted proxy: its sender is as far as is known.
             let Some(hop) = read_hop(hop) else { break };
-            address = hop;
+            (address, is_known) = (hop, true);
             if !is_trusted(hop) {
                 break;
             }
         }
-        Self { address, is_local: address.is_loopback() }
+        Self { address, is_local: address.is_loopback() && is_known }
     }
 
     /// What limits count a caller by: an address of IPv4; a /64 of IPv6, which is what one subscriber has.
@@ -150,6 +151,9 @@ mod tests {
             ("10.0.0.1", "127.0.0.1, nonsense", &proxies, "10.0.0.1", false),
             ("127.0.0.1", "", &proxies, "127.0.0.1", true),
             ("127.0.0.1", "203.0.113.5", &proxies, "203.0.113.5", false),
+            // The proxy on this machine does not say whose the request is.
+            ("127.0.0.1", "unix:", &proxies, "127.0.0.1", false),
+            ("127.0.0.1", "203.0.113.5, unix:", &proxies, "127.0.0.1", false),
         ] {
             assert_eq!(
                 client(peer, forwarded, trusted),

@@ -143,9 +143,11 @@ fn decide(
 fn client(app: &App, request: &Request) -> Client {
     let headers = request.headers();
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
-    let forwarded = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let has_forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(header::FORWARDED);
-    let hops: Vec<_> = forwarded.flat_map(|value| value.split(',')).collect();
+    // A client may send any bytes; what its proxy appended to them must still be read.
+    let lines = headers.get_all(X_FORWARDED_FOR).iter();
+    let forwarded: Vec<_> = lines.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let has_forwarded = !forwarded.is_empty() || headers.contains_key(header::FORWARDED);
+    let hops: Vec<_> = forwarded.iter().flat_map(|value| value.split(',')).collect();
     Client::find(peer, hops.into_iter(), has_forwarded, &app.settings.http.trusted_proxies)
 }
 

@@ -1,7 +1,9 @@
 //! What personal data and secrets look like: one row a kind. A row finds candidates; `verify` says which of them are right.
 //!
-//! What must hold: a candidate that may be rejected has bounded length, so that time stays linear; and digits may be full-width, as Japanese texts write them. A
-//! border of a word is that of ASCII, for Japanese has no spaces: in `電話は090-…です` the number stands by itself.
+//! What must hold: time stays linear. So a candidate that may be rejected has bounded length; and so has a beginning that needs something
+//! behind it, where the same text may begin again within it, for what stands in it is looked at only when that something is not found. Digits
+//! may be full-width, as Japanese texts write them. A border of a word is that of ASCII, for Japanese has no spaces: in `電話は090-…です` the
+//! number stands by itself.
 
 use super::verify;
 
@@ -28,16 +30,24 @@ pub(super) const PATTERNS: &[Pattern] = &[
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
         verify::whole,
     ),
-    // A header whose value is nothing but secret, to the end of its line.
+    // A header whose value is nothing but secret, to the end of its line. How far that is, nobody looks before it is known to be one.
     row(
         "[secret]",
-        r#"(?i)(?-u:\b)(?:proxy-)?authorization["'\\]*\s*[:=]\s*["'\\]*[^\r\n]+|(?-u:\b)(?:set-)?cookie["'\\]*\s*[:=]\s*["'\\]*[^\r\n]+"#,
-        verify::value,
+        r#"(?i)(?-u:\b)(?:proxy-)?authorization["'\\]*\s*[:=]\s*["'\\]*[^\r\n]|(?-u:\b)(?:set-)?cookie["'\\]*\s*[:=]\s*["'\\]*[^\r\n]"#,
+        verify::rest_of_line,
     ),
-    row("[credentials]", r"(?i)(?-u:\b)[a-z][a-z0-9+.-]*://[^\s/?#@]*(?:@[^\s/?#@]*)*@", verify::user_info),
+    row("[credentials]", r"://[^\s/?#@]*(?:@[^\s/?#@]*)*@", verify::user_info),
     row("[token]", r"(?i)(?-u:\b)bearer[\s:=]+[a-z0-9._~+/=-]{6,}", verify::second_word),
     row("[token]", r"(?i)(?-u:\b)basic\s+[a-z0-9+/_-]{6,}={0,2}", verify::basic),
-    row("[token]", r"(?-u:\b)eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*", verify::whole),
+    // What goes on for so long after `eyJ` is hidden whether or not a point follows.
+    row(
+        "[token]",
+        concat!(
+            r"(?-u:\b)eyJ(?:[A-Za-z0-9_-]{6,512}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*",
+            r"|[A-Za-z0-9_-]{513}[A-Za-z0-9_.-]*)"
+        ),
+        verify::whole,
+    ),
     // Keys that say by their beginning whose they are.
     row(
         "[key]",

@@ -60,6 +60,9 @@ const SECRETS: &[(&str, &str)] = &[
     ("redis://user:hunter2@10.1.2.3:6379/0", "hunter2"),
     ("redis://user:hunter2@10.1.2.3:6379/0", "10.1.2.3"),
     ("mysql://root:p@ss@db.test/audit", "p@ss"),
+    ("jdbc+some.long-scheme-that-nobody-would-expect-to-see://root:hunter2@db.test/audit", "hunter2"),
+    ("cookie: -----BEGIN PRIVATE KEY-----\nMIIEpAIB", "MIIE"),
+    ("Authorization: abc-----BEGIN hunter2", "hunter2"),
     ("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIB\n-----END RSA PRIVATE KEY-----", "MIIE"),
     ("-----BEGIN PRIVATE KEY-----\\nMIIEpAIB", "MIIE"),
     ("peer 203.0.113.9:4711 left", "203.0"),
@@ -171,8 +174,24 @@ proptest! {
 
 #[test]
 fn time_is_linear_also_in_what_only_looks_suspicious() {
-    for piece in ["0 0 ", "4-", "a:", "http://a", "x@", "basic ", "-----BEGIN "] {
+    let pieces = [
+        "0 0 ",
+        "4-",
+        "a:",
+        "http://a",
+        "x@",
+        "basic ",
+        "-----BEGIN ",
+        "a.1.1.1.1.",
+        "a+1.1.1.1.1.",
+        "eyJ-2222222222222-",
+        "cookie:-----BEGIN ",
+        "cookie:-----BEGIN PRIVATE KEY-----END PRIVATE KEY-----",
+        "日本＠",
+        "token=",
+    ];
+    for piece in pieces {
         // Quadratic, this would take minutes.
-        mask(&piece.repeat((16 << 10) / piece.len()));
+        mask(&piece.repeat((256 << 10) / piece.len()));
     }
 }

@@ -14,15 +14,33 @@ pub(super) fn whole(_: &str, start: usize, end: usize) -> Option<(usize, usize)>
 
 /// What stands behind the first `:` or `=`, without quotes.
 pub(super) fn value(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
-    // A private key goes on beyond the line that ends this value.
-    let end = text[start..end].find("-----BEGIN ").map_or(end, |at| start + at);
+    let from = behind_sign(text, start, end)?;
+    // What stood within was hidden before.
+    let is_empty = from == end || (&text[from..end] == "Some" && text[end..].starts_with('('));
+    (!is_empty).then_some((from, end))
+}
+
+/// The same, to the end of the line, or to a private key, which goes on beyond that.
+pub(super) fn rest_of_line(text: &str, start: usize, _: usize) -> Option<(usize, usize)> {
+    let is_key = |rest: &str| {
+        let name = rest.strip_prefix("-----BEGIN ").and_then(|rest| rest.split('-').next());
+        name.is_some_and(|name| name.contains("PRIVATE KEY"))
+    };
+    let ends = |at: usize, found: &str| found != "-" || is_key(&text[start + at..]);
+    let mut marks = text[start..].match_indices(['\r', '\n', '-']);
+    let end = marks.find(|(at, found)| ends(*at, found)).map_or(text.len(), |(at, _)| start + at);
+    let from = behind_sign(text, start, end)?;
+    // Before a key there may be nothing; the key's own row goes on from there.
+    (from < end || text[end..].starts_with('-')).then_some((from, end))
+}
+
+/// Where the value begins behind the first `:` or `=`, without its quotes.
+fn behind_sign(text: &str, start: usize, end: usize) -> Option<usize> {
     let candidate = &text[start..end];
     let (at, sign) = candidate.char_indices().find(|(_, c)| matches!(c, ':' | '=' | '：' | '＝'))?;
     let rest = candidate[at + sign.len_utf8()..].trim_start_matches('>').trim_start();
     let rest = rest.strip_prefix("Some(").unwrap_or(rest).trim_start_matches(['"', '\'', '\\']);
-    // What stood within was hidden before.
-    let is_empty = rest.is_empty() || (rest == "Some" && text[end..].starts_with('('));
-    (!is_empty).then_some((end - rest.len(), end))
+    Some(end - rest.len())
 }
 
 /// The part of a URL between `://` and the last `@`.
@@ -51,7 +69,7 @@ pub(super) fn basic(text: &str, start: usize, end: usize) -> Option<(usize, usiz
 /// A card's number has a check digit, and is written whole or in the groups that stand on cards. The candidate may go on
 /// with digits that are not its own.
 pub(super) fn card(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
-    stands_alone(text, start, end)?;
+    stands_alone(text, start)?;
     let is_grouped = |groups: &[usize]| match groups {
         [_] | [8, 8] | [4, 6, 4 | 5] => true,
         [fours @ .., last] => *last <= 4 && fours.iter().all(|&group| group == 4),
@@ -78,7 +96,7 @@ pub(super) fn international_phone(text: &str, start: usize, end: usize) -> Optio
 /// A number dialled from within Japan: `0` and 9 digits, 10 for mobile and other special ones; or an international one
 /// behind `00` or `010`.
 pub(super) fn japanese_phone(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
-    stands_alone(text, start, end)?;
+    stands_alone(text, start)?;
     let is_phone = |digits: &[u8], _: &[usize]| match digits {
         [0, 1, 0, ..] if digits.len() >= 12 => true,
         [0, 0, 1..=9, ..] => digits.len() >= 11,
@@ -91,7 +109,7 @@ pub(super) fn japanese_phone(text: &str, start: usize, end: usize) -> Option<(us
 }
 
 pub(super) fn by_itself(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
-    stands_alone(text, start, end).map(|()| (start, end))
+    stands_alone(text, start).map(|()| (start, end))
 }
 
 /// Four numbers up to 255. Loopback and "any address" tell nothing about anybody.
@@ -130,23 +148,23 @@ pub(super) fn ipv6(text: &str, start: usize, end: usize) -> Option<(usize, usize
 }
 
 /// Nothing if the digits are a part of something longer: a word, a fraction, a UUID.
-fn stands_alone(text: &str, start: usize, end: usize) -> Option<()> {
+fn stands_alone(text: &str, start: usize) -> Option<()> {
     let mut before = text[..start].chars().rev();
     let (last, last_but_one) = (before.next(), before.next());
     let is_fraction = last == Some('.') && last_but_one.is_some_and(|c| c.is_ascii_digit());
     let is_within = last.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || is_wide_digit(c));
-    if is_fraction || is_within || is_in_uuid(text, start, end) { None } else { Some(()) }
+    if is_fraction || is_within || is_in_uuid(text, start) { None } else { Some(()) }
 }
 
-/// Whether the candidate overlaps a UUID, whose digits may be any.
-fn is_in_uuid(text: &str, start: usize, end: usize) -> bool {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let from = text[..start]
-        .rfind(|c| !part(c))
-        .map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8));
-    let first = text[start..end].find(|c| !part(c)).map_or(end, |at| start + at);
-    let to = text[first..].find(|c| !part(c)).map_or(text.len(), |at| first + at);
-    text[from..to].len() == 36 && uuid::Uuid::try_parse(&text[from..to]).is_ok()
+/// Whether the candidate begins in a UUID, whose digits may be any.
+fn is_in_uuid(text: &str, start: usize) -> bool {
+    const BYTES: usize = 36;
+    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
+    let (before, behind) = text.as_bytes().split_at(start);
+    // One more than it has: what goes on longer is none, and nobody looks how long it is.
+    let before = before.iter().rev().take(BYTES).take_while(is_part).count();
+    let behind = behind.iter().take(BYTES + 1).take_while(is_part).count();
+    before + behind == BYTES && uuid::Uuid::try_parse(&text[start - before..start + behind]).is_ok()
 }
 
 fn is_wide_digit(c: char) -> bool {

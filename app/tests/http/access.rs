@@ -255,6 +255,12 @@ fn what_watches_is_open_to_this_machine_and_to_keys_for_it() {
     assert_eq!(get("/nothing", &far("")).status, 404);
     assert_eq!(get("/internal/status", "").status, 200);
     get("/internal/status", &far("")).error(401, "unauthorized");
+    // What the client wrote itself hides nothing of what its proxy appended.
+    let line = b"x-forwarded-for: \xe9, 203.0.113.9\r\n";
+    let request =
+        [b"GET /internal/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", &line[..], b"\r\n"]
+            .concat();
+    app.raw(request).error(401, "unauthorized");
     get("/internal/status", &far(&api)).error(403, "forbidden");
     assert_eq!(get("/internal/status", &far(&monitor)).status, 200);
     // The exporter is away; what counts is that it was asked.

@@ -5,8 +5,8 @@
 //! * [`ring`]: the keys that are known, and whether one that is shown is taken.
 //! * [`file`]: where they are kept.
 //!
-//! [`Keys`] holds the ring of a running app and takes in changes of the file. A file that is gone or broken changes
-//! nothing: nobody is locked out, and nobody let in, by a slip of the pen.
+//! [`Keys`] holds the ring of a running app and takes in changes of the file. A file that is gone, empty or broken changes
+//! nothing: nobody is locked out, and nobody let in, by a slip of the pen. (Keys that were revoked stay in it.)
 
 pub mod file;
 pub mod record;
@@ -84,10 +84,14 @@ impl Keys {
     fn reload(&self, recorder: &Recorder) {
         let (path, before) = (self.path.display(), self.ring());
         let ring = match read(&self.path) {
-            Ok(Some(ring)) => ring,
+            Ok(Some(ring)) if before.is_empty() || !ring.is_empty() => ring,
             Ok(None) if before.is_empty() => return,
             Ok(None) => {
                 tracing::warn!(%path, "The file of keys is gone; those that were in it stay in force");
+                return;
+            }
+            Ok(Some(_)) => {
+                tracing::warn!(%path, "The file of keys is empty; those that were in it stay in force. Without any, restart the app");
                 return;
             }
             Err(error) => {
@@ -116,4 +120,41 @@ fn read(path: &std::path::Path) -> Result<Option<KeyRing>, KeyFileError> {
     let wrong =
         |error: ring::Repeated| KeyFileError::Content { path: path.to_owned(), reason: error.to_string() };
     KeyRing::new(records).map(Some).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use techsapo_shared::labels::TaskType;
+
+    use super::*;
+    use crate::keys_command::KeysCommand;
+
+    #[test]
+    fn a_file_that_is_emptied_or_gone_lets_nobody_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.toml");
+        let create = |name: &str| {
+            let (name, to) = (name.to_owned(), None);
+            let command =
+                KeysCommand::Create { name, tier: TaskType::Basic, expires: None, scopes: Vec::new(), to };
+            command.run(&path, &mut Vec::new(), &mut Vec::new()).unwrap();
+        };
+        create("first");
+        let keys = Keys::load(path.clone()).unwrap();
+        let usable = || {
+            keys.reload(&Recorder::off());
+            keys.ring().usable(Timestamp::now())
+        };
+        for emptied in ["", "\n# nothing\n"] {
+            fs::write(&path, emptied).unwrap();
+            assert_eq!(usable(), 1, "{emptied:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(usable(), 1);
+        create("second");
+        create("third");
+        assert_eq!(usable(), 2, "what stands in it holds again");
+    }
 }
