@@ -19,7 +19,8 @@ changed folder.
   --cron, --timer    this one, whatever runs here
   --root FOLDER      writes below FOLDER (an image, a package), and starts nothing
 
-TECHSAPO_TLS_DIR, TECHSAPO_TEXTFILE_DIR, TECHSAPO_PUBLIC_CERTIFICATE and TECHSAPO_PUBLIC_KEY, where they are set now, are set then too.
+TECHSAPO_TLS_DIR, TECHSAPO_TEXTFILE_DIR, TECHSAPO_PUBLIC_CERTIFICATE, TECHSAPO_PUBLIC_KEY and TECHSAPO_RELOAD_SECONDS, where they are set
+now, are set then too.
 What it says: journalctl -u techsapo-certificates, or /var/log/techsapo-certificates.log
 HELP
 }
@@ -33,7 +34,7 @@ main() {
     "techsapo-certificates|Renews certificates in time, and tells Prometheus when they expire|scripts/renew-certificates.sh|$minute $hour * * *|*-*-* $(printf %02d:%02d "$hour" "$minute"):00"
   )
   # shellcheck disable=SC2034 # for schedule
-  PASSED=(TECHSAPO_TLS_DIR TECHSAPO_TEXTFILE_DIR TECHSAPO_PUBLIC_CERTIFICATE TECHSAPO_PUBLIC_KEY)
+  PASSED=(TECHSAPO_TLS_DIR TECHSAPO_TEXTFILE_DIR TECHSAPO_PUBLIC_CERTIFICATE TECHSAPO_PUBLIC_KEY TECHSAPO_RELOAD_SECONDS)
   schedule "$@"
 }
 

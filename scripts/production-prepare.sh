@@ -44,7 +44,7 @@ PUBLIC_CERTIFICATE=${TECHSAPO_PUBLIC_CERTIFICATE:-/etc/ssl/certs/techsapo.crt}
 PUBLIC_KEY=${TECHSAPO_PUBLIC_KEY:-/etc/ssl/private/techsapo.key}
 SOURCE=$ROOT/docker/production
 PROJECT=${COMPOSE_PROJECT_NAME:-production}
-# How long a container may take until it is healthy again.
+# How long a container may take until it is healthy again. renew-certificates.sh waits for all that are started again (COMMAND_SECONDS).
 HEALTHY_SECONDS=120
 
 # Whose certificates each folder of run/production/tls holds.
@@ -253,7 +253,8 @@ tell() {
   done
   in_container mysql "MYSQL_PWD=\$(cat /run/secrets/mysql-root-password) mysql --user=root --execute='ALTER INSTANCE RELOAD TLS'"
   # These cannot be told; one after the other nobody misses them. A sentinel takes no setting of TLS while it runs; the Alertmanagers look
-  # by themselves for all but the authorities that they know one another by, and Grafana for all but its certificate for MySQL.
+  # by themselves for all but the authorities that they know one another by, and Grafana for all but its certificate for MySQL. One that does
+  # not become healthy keeps those behind it waiting, hence the sentinels come first: without them no Redis takes another's place.
   for service in sentinel-0 sentinel-1 sentinel-2 alertmanager-0 alertmanager-1 alertmanager-2 grafana-0 grafana-1; do restart "$service"; done
 }
 

@@ -27,8 +27,9 @@ ends with 1. Its key stays, unless it is older than a year or others may read it
   authorities NAME FILE        whose certificates that may be (PEM), instead of all that this system trusts
 
 Without such a line nginx, techsapo, gate and long-term-store (its proxy) reload nginx, redis is told by redis-cli (and redis-sentinel.service
-started again) and mysql by mysql, if they run on this host; all others read their files anew by themselves. A reload that fails is tried again the next time. The public certificate is
-techsapo: /etc/ssl/certs/techsapo.crt, /etc/ssl/private/techsapo.key. Where there is no ca.key certificates are brought from elsewhere
+started again) and mysql by mysql, if they run on this host; all others read their files anew by themselves. A COMMAND of 'reload' is ended
+after 20 minutes (or TECHSAPO_RELOAD_SECONDS), and has failed then. A reload that fails is tried again the next time. The public certificate
+is techsapo: /etc/ssl/certs/techsapo.crt, /etc/ssl/private/techsapo.key. Where there is no ca.key certificates are brought from elsewhere
 (./scripts/certificates.sh install), and this script reloads and reports alone.
 
 Metrics: techsapo-certificates.prom in /var/lib/prometheus/node-exporter (or TECHSAPO_TEXTFILE_DIR), of Node Exporter's textfile collector.
@@ -37,6 +38,9 @@ HELP
 
 TEXTFILE_DIR=$(realpath -m "${TECHSAPO_TEXTFILE_DIR:-/var/lib/prometheus/node-exporter}")
 RELOAD_SECONDS=60
+# Commands of the settings may wait for servers, each until it is well: `production-prepare.sh --certificates` starts 8 containers again, one
+# after the other, and gives each 120 s (HEALTHY_SECONDS there). That, and 4 minutes for all else that it does.
+COMMAND_SECONDS=${TECHSAPO_RELOAD_SECONDS:-1200}
 ISSUE_SECONDS=600
 NGINX_PID=/run/nginx.pid
 REDIS_PORT=6379
@@ -205,7 +209,8 @@ reload() {
         ;;
       *)
         ENDED[$command]=0
-        timeout "$RELOAD_SECONDS" sh -c "$command" >&2 </dev/null 9>&- || ENDED[$command]=$?
+        timeout "$COMMAND_SECONDS" sh -c "$command" >&2 </dev/null 9>&- || ENDED[$command]=$?
+        [[ ${ENDED[$command]} != 124 ]] || warn "'$command' was ended after $COMMAND_SECONDS s"
         ;;
     esac
   fi
@@ -298,6 +303,8 @@ main() {
     esac
     shift
   done
+  # For `timeout`, 0 is no limit.
+  [[ $COMMAND_SECONDS =~ ^[1-9][0-9]{0,5}$ ]] || die "TECHSAPO_RELOAD_SECONDS must be a whole number above 0; it is '$COMMAND_SECONDS'."
   have openssl || die "openssl is missing. Install Debian's package of that name."
   [[ -r $TLS_DIR/ca.crt ]] || die "there is no authority in $TLS_DIR (as $(id -un)). Make one: ./scripts/certificates.sh init"
   local name

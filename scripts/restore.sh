@@ -47,6 +47,7 @@ REPLACE=no
 FORCE=no
 CONFIG_TO=/
 EXPORTER_LOST=no
+LOCKED=no
 SET=''
 FAILED=()
 declare -A FROM=() # kind → stamp
@@ -61,7 +62,8 @@ finish() {
     scratch_end
     rm -rf "$WORK"
   fi
-  rm -rf "${SETTING[DIR]:?}/.partial-fetch"
+  # Without the lock it may be another run's, which is still fetching.
+  if [[ $LOCKED == yes ]]; then rm -rf "${SETTING[DIR]:?}/.partial-fetch"; fi
   exit "$status"
 }
 
@@ -321,7 +323,7 @@ What next:
   1. Start what does not run yet: Redis and MySQL first, then the exporter, the app, Prometheus. Leave journals and states that are still there as
      they are: they bring what was not counted or audited yet. Where none is left, counters begin at zero, which Prometheus understands.
      If the exporter's state is gone and apps live on elsewhere, --exporter-lost keeps it from holding for lost what was counted before.
-  2. Ask it how it is: techsapo-exporter check, and GET /api/v1/health of the app.
+  2. Ask it how it is: techsapo-exporter --check, with the flags and the environment that it serves with, and GET /api/v1/health of the app.
   3. What happened after the time of the backup and is in no journal is lost. Settings and API keys changed since: change them again.
   4. ./scripts/backup.sh
 NEXT
@@ -358,6 +360,7 @@ main() {
   may_write_backups
   # Nor does anybody back up what is half restored.
   one_at_a_time "${SETTING[DIR]}/.lock"
+  LOCKED=yes
   if [[ $fetch == yes ]]; then fetch_set; fi
   [[ -z $SET || -r $(manifest_of "$SET") ]] || die "there is no backup $SET in ${SETTING[DIR]}. See: ./scripts/backup.sh --list"
   plan

@@ -178,11 +178,17 @@ fn two_runs_never_meet_and_one_that_is_killed_leaves_nothing_that_counts() {
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"))
     };
     wait::until_true("the first has begun", || begun(&backups.dir()));
+    // Stands for what the one that is at work has fetched so far.
+    let fetched = backups.dir().join(".partial-fetch");
+    fs::create_dir(&fetched).unwrap();
+    fs::write(fetched.join("half"), "").unwrap();
     for script in [&["backup.sh"][..], &["restore.sh", "--yes"]] {
         let output = backups.script(script[0], &script[1..]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains("another run is at work"), "{}", said(&output));
+        assert!(fetched.join("half").exists(), "{script:?} took away what is another's");
     }
+    fs::remove_dir_all(&fetched).unwrap();
     assert_eq!(backups.told(), "", "the one that is refused has nothing to tell");
     first.kill_9();
     redis.resume();

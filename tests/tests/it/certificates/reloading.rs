@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use techsapo_tests::stack::said;
-use techsapo_tests::{Certificates, MariaDb, RedisServer, free_port, wait};
+use techsapo_tests::{Certificates, MariaDb, RedisServer, free_port, repository, wait};
 
 const RELOAD_FAILED: &str = "techsapo_certificates_reload_failed";
 
@@ -21,6 +21,16 @@ fn shown(port: u16, how: &[&str], certificates: &Certificates) -> Vec<u8> {
 
 fn path(file: &Path) -> &str {
     file.to_str().unwrap()
+}
+
+/// Has `script` stand for a program of the system; returns the PATH on which it is found first.
+fn stand_in(certificates: &Certificates, program: &str, script: &str) -> String {
+    let folder = certificates.beside().join("bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(program), format!("#!/bin/sh\n{script}")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.join(program), mode).unwrap();
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 
 #[test]
@@ -122,20 +132,16 @@ fn a_sentinel_of_this_host_is_started_again_and_nothing_else_is() {
     certificates.make(&["issue", "redis", "localhost"]);
     certificates.make(&["issue", "exporter", "localhost"]);
     // Stands for systemd: what it was asked, and which unit it runs. Redis itself runs elsewhere.
-    let (folder, asked) = (certificates.beside().join("bin"), certificates.beside().join("asked"));
-    std::fs::create_dir(&folder).unwrap();
+    let asked = certificates.beside().join("asked");
     let systemctl = |runs: &str| {
         let script = format!(
-            "#!/bin/sh\necho \"$*\" >>{}\ncase \"$*\" in *is-active*{runs}*|restart*) ;; *) exit 3 ;; esac\n",
+            "echo \"$*\" >>{}\ncase \"$*\" in *is-active*{runs}*|restart*) ;; *) exit 3 ;; esac\n",
             asked.display()
         );
-        std::fs::write(folder.join("systemctl"), script).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.join("systemctl"), mode).unwrap();
+        stand_in(&certificates, "systemctl", &script)
     };
-    let renew = || {
+    let renew = |path: &str| {
         let mut script = certificates.script("renew-certificates.sh", &["--force", "all"]);
-        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
         let output = script.env("PATH", path).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         let told = std::fs::read_to_string(&asked).unwrap_or_default();
@@ -143,8 +149,55 @@ fn a_sentinel_of_this_host_is_started_again_and_nothing_else_is() {
         told
     };
     let look = "--quiet is-active redis-sentinel.service\n";
-    systemctl("redis-sentinel.service");
-    assert_eq!(renew(), format!("{look}restart redis-sentinel.service\n"));
-    systemctl("another.service");
-    assert_eq!(renew(), look);
+    let told = renew(&systemctl("redis-sentinel.service"));
+    assert_eq!(told, format!("{look}restart redis-sentinel.service\n"));
+    assert_eq!(renew(&systemctl("another.service")), look);
+}
+
+#[test]
+fn a_command_that_does_not_end_is_ended_and_told() {
+    let certificates = Certificates::new();
+    certificates.make(&["issue", "redis", "localhost"]);
+    let ended = certificates.beside().join("ended");
+    let command = format!("sleep 900; touch {}", ended.display());
+    std::fs::write(certificates.settings(), format!("reload redis {command}\n")).unwrap();
+    let renew = |seconds: &str| {
+        let mut script = certificates.script("renew-certificates.sh", &[]);
+        let output = script.env("TECHSAPO_RELOAD_SECONDS", seconds).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{seconds}: {}", said(&output));
+        said(&output)
+    };
+    for wrong in ["0", "-1", "1m", "soon"] {
+        let told = renew(wrong);
+        assert!(told.contains(&format!("a whole number above 0; it is '{wrong}'")), "{told}");
+    }
+    let told = renew("1");
+    assert!(told.contains(&format!("'{command}' was ended after 1 s")), "{told}");
+    assert!(told.contains("1 servers could not be told") && !ended.exists(), "{told}");
+    certificates.metrics().gauge(RELOAD_FAILED).with("certificate", "redis").is(1);
+}
+
+#[test]
+fn a_command_has_time_to_start_all_of_production_s_containers_again_one_after_the_other() {
+    let certificates = Certificates::new();
+    certificates.make(&["issue", "redis", "localhost"]);
+    std::fs::write(certificates.settings(), "reload redis true\n").unwrap();
+    // Stands for who ends what takes too long: after how many seconds it would.
+    let limit = certificates.beside().join("limit");
+    let script = format!("echo \"$1\" >>{}\nshift\nexec \"$@\"\n", limit.display());
+    let path = stand_in(&certificates, "timeout", &script);
+    let mut renew = certificates.script("renew-certificates.sh", &[]);
+    let output = renew.env("PATH", path).env_remove("TECHSAPO_RELOAD_SECONDS").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let limit: usize = std::fs::read_to_string(limit).unwrap().trim().parse().unwrap();
+
+    let prepare = repository::root().join("scripts/production-prepare.sh");
+    let prepare = std::fs::read_to_string(prepare).unwrap();
+    let line_with = |begin: &str, end: &str| {
+        let mut lines = prepare.lines().map(str::trim);
+        lines.find_map(|line| line.strip_prefix(begin)?.strip_suffix(end)).unwrap()
+    };
+    let healthy: usize = line_with("HEALTHY_SECONDS=", "").parse().unwrap();
+    let restarted = line_with("for service in ", "; do restart \"$service\"; done").split(' ').count();
+    assert!(restarted >= 8 && limit > restarted * healthy, "{limit} s for {restarted} times {healthy} s");
 }
