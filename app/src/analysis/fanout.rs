@@ -115,6 +115,7 @@ pub(super) async fn call(question: &Question, target: &Target, before: Before<'_
         material: question.material.as_ref(),
         before,
         deadline: started + patience,
+        patience: clock.limits.call,
     };
     // A provider ends in time by itself, and then says what it spent.
     let result = match tokio::time::timeout(patience + GRACE, target.provider.complete(request)).await {

@@ -1,7 +1,7 @@
 //! A provider behind its circuit breaker: while it is open nobody is asked, and the call is rejected at once.
 //!
 //! What must hold: only what is the provider's doing counts as its failure. An answer that it declines, and a question
-//! that it does not accept, show that it is there.
+//! that it does not accept, show that it is there; and that none came in the little time that others had left to it shows nothing.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Guarded {
             ProviderError::new(ErrorKind::CircuitOpen, "").or_after(wait)
         })?;
         let result = self.provider.complete(request).await;
-        settle(permit, result.as_ref().err().map(|error| error.kind));
+        settle(permit, result.as_ref().err());
         result
     }
 }
@@ -56,10 +56,11 @@ impl Provider for Guarded {
     }
 }
 
-/// Tells the breaker how a call ended: with a failure of this kind, or well.
-fn settle(permit: Permit, failure: Option<ErrorKind>) {
+/// Tells the breaker how a call ended: with this failure, or well.
+fn settle(permit: Permit, failure: Option<&ProviderError>) {
     use ErrorKind as Kind;
-    match failure {
+    match failure.map(|error| error.kind) {
+        Some(Kind::Timeout) if failure.is_some_and(|error| error.hurried) => drop(permit),
         Some(
             Kind::Auth
             | Kind::Quota
@@ -81,5 +82,73 @@ fn settle(permit: Permit, failure: Option<ErrorKind>) {
             | Kind::ModelGone
             | Kind::TooLarge,
         ) => permit.success(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use techsapo_shared::labels::{BreakerState, Service, TaskType};
+
+    use super::super::breaker::{Breakers, Policy};
+    use super::*;
+    use crate::providers::Before;
+    use crate::telemetry::Recorder;
+
+    /// Never answers in time.
+    struct Late {
+        hurried: bool,
+    }
+
+    impl Provider for Late {
+        fn name(&self) -> Name {
+            Name::Claude
+        }
+
+        fn models(&self) -> &[String] {
+            &[]
+        }
+
+        fn variant(&self) -> String {
+            String::new()
+        }
+
+        fn complete<'a>(
+            &'a self,
+            _: CompletionRequest<'a>,
+        ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
+            let error = ProviderError { hurried: self.hurried, ..ProviderError::new(ErrorKind::Timeout, "") };
+            async { Err(error) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_left_too_little_time_for_is_nobody_s_failure() {
+        for (hurried, state) in [(true, BreakerState::Closed), (false, BreakerState::Open)] {
+            let policy = Policy {
+                window: Duration::from_secs(60),
+                failures: 2,
+                failure_ppm: 500_000,
+                open_for: Duration::from_secs(60),
+                open_for_at_most: Duration::from_secs(60),
+            };
+            let breaker =
+                Breakers::new("under-test", Recorder::off()).add(Service::from(Name::Claude), policy);
+            let guarded = Guarded::new(Arc::new(Late { hurried }), Arc::clone(&breaker));
+            for _ in 0..2 {
+                let request = CompletionRequest {
+                    prompt: "Why?",
+                    task_type: TaskType::Basic,
+                    model: None,
+                    material: None,
+                    before: Before::Nothing,
+                    deadline: Instant::now(),
+                    patience: Duration::ZERO,
+                };
+                assert_eq!(guarded.complete(request).await.unwrap_err().kind, ErrorKind::Timeout);
+            }
+            assert_eq!(breaker.state(), state, "hurried: {hurried}");
+        }
     }
 }

@@ -181,7 +181,7 @@ pub(super) fn refused(kind: ErrorKind, status: StatusCode, code: &str) -> Provid
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use techsapo_shared::labels::TaskType;
 
@@ -200,6 +200,7 @@ mod tests {
             material,
             before: Before::Merge(answers),
             deadline: Instant::now(),
+            patience: Duration::ZERO,
         })
     }
 

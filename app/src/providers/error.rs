@@ -142,13 +142,23 @@ pub struct ProviderError {
     pub spent: Box<Spent>,
     /// Attempts made.
     pub attempts: u32,
+    /// A timeout before the call had the time that one may take: it says nothing of the provider.
+    pub hurried: bool,
 }
 
 impl ProviderError {
     /// A failure of this kind.
     pub fn new(kind: ErrorKind, detail: impl Into<Box<str>>) -> Self {
         let detail = detail.into();
-        Self { kind, detail, retry_after: None, model: None, spent: Box::default(), attempts: 0 }
+        Self {
+            kind,
+            detail,
+            retry_after: None,
+            model: None,
+            spent: Box::default(),
+            attempts: 0,
+            hurried: false,
+        }
     }
 
     /// The same, with the time after which asking again makes sense, unless it is known already.

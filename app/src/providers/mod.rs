@@ -32,7 +32,7 @@ mod transport;
 pub mod vendors;
 
 use std::ops::AddAssign;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use techsapo_shared::labels::{Provider as Name, TaskType};
@@ -56,6 +56,20 @@ pub struct CompletionRequest<'a> {
     pub before: Before<'a>,
     /// When an answer is of no more use. A provider gives up by then, and says what it spent.
     pub deadline: Instant,
+    /// What a call may take. Less is left where the analysis ends before.
+    pub patience: Duration,
+}
+
+impl CompletionRequest<'_> {
+    /// Whether a call that begins now has clearly less time than one may take: that it gets no answer then says nothing of the provider.
+    pub fn is_hurried(&self) -> bool {
+        is_hurried(self.deadline.saturating_duration_since(Instant::now()), self.patience)
+    }
+}
+
+/// Whether `left` is clearly less than the whole `patience`.
+fn is_hurried(left: Duration, patience: Duration) -> bool {
+    left < patience.mul_f64(0.9)
 }
 
 /// What was answered to the question before, and what is to be done with it.

@@ -2,7 +2,8 @@
 //! and what it all cost.
 //!
 //! What must hold: no attempt begins that cannot end before the deadline; what any attempt was billed is in the result,
-//! also in a failure; the price is that of the model that served, at the time of the call.
+//! also in a failure; the price is that of the model that served, at the time of the call; a place is held by calls that are under
+//! way, not by those that pause.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use techsapo_shared::event::MAX_LABEL_BYTES;
 use techsapo_shared::labels::Provider as Name;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
 use super::dialect::{self, Draft};
@@ -65,9 +66,12 @@ pub struct Remote {
     gone: Mutex<HashMap<String, Instant>>,
 }
 
-/// What the attempts of one call used so far.
-#[derive(Default)]
-struct Course {
+/// One call, all its attempts.
+struct Course<'a> {
+    deadline: Instant,
+    /// One of the places for calls, but not during a pause.
+    place: Option<SemaphorePermit<'a>>,
+    /// What was used so far.
     spent: Spent,
     attempts: u32,
 }
@@ -85,14 +89,16 @@ impl Remote {
 
     async fn ask(&self, request: CompletionRequest<'_>) -> Result<Completion, ProviderError> {
         let deadline = request.deadline.min(Instant::now() + self.settings.timeout);
-        let Ok(Ok(_place)) = timeout_at(deadline.into(), self.places.acquire()).await else {
+        let Some(place) = self.place(deadline).await else {
             return Err(ProviderError::new(ErrorKind::Saturated, ""));
         };
+        let patience = self.settings.timeout.min(request.patience);
+        let hurried = super::is_hurried(deadline.saturating_duration_since(Instant::now()), patience);
         let question = dialect::question(&request);
-        let mut course = Course::default();
+        let mut course = Course { deadline, place: Some(place), spent: Spent::default(), attempts: 0 };
         let mut failure = ProviderError::new(ErrorKind::ModelGone, "");
         for model in self.candidates(request.model) {
-            match self.ask_model(model, &question, deadline, &mut course).await {
+            match self.ask_model(model, &question, &mut course).await {
                 Ok(completion) => return Ok(completion),
                 Err(error) => {
                     failure = ProviderError { model: Some(model.into()), ..error };
@@ -103,7 +109,13 @@ impl Remote {
                 }
             }
         }
-        Err(ProviderError { spent: Box::new(course.spent), attempts: course.attempts, ..failure })
+        let hurried = hurried && failure.kind == ErrorKind::Timeout;
+        Err(ProviderError { spent: Box::new(course.spent), attempts: course.attempts, hurried, ..failure })
+    }
+
+    /// A place for a call, if one is free before the deadline.
+    async fn place(&self, deadline: Instant) -> Option<SemaphorePermit<'_>> {
+        timeout_at(deadline.into(), self.places.acquire()).await.ok()?.ok()
     }
 
     /// The models to ask, one after another as each turns out to be gone: the one that is wanted; or all, but those known
@@ -132,26 +144,25 @@ impl Remote {
     }
 
     /// Attempts at one model, until it answers or another attempt makes no sense.
-    async fn ask_model(
-        &self,
+    async fn ask_model<'a>(
+        &'a self,
         model: &str,
         question: &str,
-        deadline: Instant,
-        course: &mut Course,
+        course: &mut Course<'a>,
     ) -> Result<Completion, ProviderError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
             course.attempts += 1;
             let mut draft = Draft::default();
-            let result = self.attempt(model, question, deadline, &mut draft).await;
+            let result = self.attempt(model, question, course.deadline, &mut draft).await;
             let served = draft.model.as_deref().unwrap_or(model);
             course.spent += self.bill(served, &draft, result.is_ok());
             let error = match result {
                 Ok(()) => return Ok(completion(model, draft, course)),
                 Err(error) => error,
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = course.deadline.saturating_duration_since(Instant::now());
             let pause = error
                 .kind
                 .retryable()
@@ -168,7 +179,12 @@ impl Remote {
                 reason = %error,
                 "An attempt failed; another follows"
             );
+            course.place = None;
             tokio::time::sleep(pause).await;
+            course.place = self.place(course.deadline).await;
+            if course.place.is_none() {
+                return Err(error);
+            }
         }
     }
 
@@ -212,7 +228,7 @@ impl Remote {
     }
 }
 
-fn completion(asked: &str, draft: Draft, course: &Course) -> Completion {
+fn completion(asked: &str, draft: Draft, course: &Course<'_>) -> Completion {
     let mut served = draft.model.filter(|model| !model.is_empty()).unwrap_or_else(|| asked.to_owned());
     while served.len() > MAX_LABEL_BYTES {
         served.pop();

@@ -7,6 +7,8 @@ use techsapo_app::providers::{CompletionRequest, ErrorKind, Provider};
 use super::vendors::{Reply, SHAPES, Shape, VendorServer};
 use super::{answer_cost_nanousd, ask, ask_server, remote, request, settings};
 
+const LONG: Duration = Duration::from_secs(60);
+
 fn good(shape: &Shape) -> Reply {
     Reply::json(&(shape.answer)(shape.model, "Yes."))
 }
@@ -198,4 +200,57 @@ fn a_call_without_a_place_is_rejected_and_never_made() {
     assert_eq!((second.kind, second.attempts), (ErrorKind::Saturated, 0));
     assert!(second.kind.rejected());
     assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn a_call_that_pauses_holds_no_place() {
+    let shape = &SHAPES[1];
+    let limited = Reply::new(429, &[("retry-after", "20")], shape.refusals[7].1);
+    let server = VendorServer::start([limited, good(shape)]);
+    let provider = remote(shape, {
+        let mut settings = settings(shape, server.url());
+        (settings.concurrency, settings.attempts) = (1, 2);
+        settings
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let second = runtime.block_on(async {
+        let first = provider.complete(request(Duration::from_secs(60)));
+        let second = async {
+            while server.seen().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            provider.complete(request(Duration::from_secs(15))).await
+        };
+        tokio::select! {
+            biased;
+            second = second => second,
+            first = first => panic!("its pause is longer: {first:?}"),
+        }
+    });
+    assert!(second.is_ok(), "{second:?}");
+}
+
+/// What it had less time for than a call may take says nothing of the provider.
+#[test]
+fn a_timeout_tells_whether_the_call_had_its_time() {
+    let shape = &SHAPES[1];
+    let short = Duration::from_millis(200);
+    for (deadline, patience, timeout, hurried) in
+        [(short, short, LONG, false), (short, LONG, LONG, true), (LONG, LONG, short, false)]
+    {
+        let server = VendorServer::start([Reply::hang()]);
+        let provider = remote(shape, {
+            let mut settings = settings(shape, server.url());
+            settings.timeout = timeout;
+            settings
+        });
+        let request = CompletionRequest { patience, ..request(deadline) };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let error = runtime.block_on(provider.complete(request)).unwrap_err();
+        assert_eq!(
+            (error.kind, error.hurried),
+            (ErrorKind::Timeout, hurried),
+            "{deadline:?} {patience:?} {timeout:?}"
+        );
+    }
 }

@@ -81,6 +81,7 @@ fn request(time: Duration) -> CompletionRequest<'static> {
         material: None,
         before: Before::Nothing,
         deadline: Instant::now() + time,
+        patience: time,
     }
 }
 

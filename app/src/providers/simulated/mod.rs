@@ -140,12 +140,14 @@ impl Provider for Simulated {
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
         async move {
             let (_, own) = self.draws(&request);
+            let hurried = request.is_hurried();
             let latency = self.latency(own);
             let left = request.deadline.saturating_duration_since(Instant::now());
             if latency >= left || own.happens("timeout", self.behaviour.timeout_ppm) {
                 tokio::time::sleep(left).await;
                 return Err(ProviderError {
                     attempts: 1,
+                    hurried,
                     ..ProviderError::new(ErrorKind::Timeout, "simulated")
                 });
             }
@@ -232,6 +234,7 @@ mod tests {
             material: None,
             before: Before::Nothing,
             deadline: Instant::now(),
+            patience: Duration::ZERO,
         })
     }
 
@@ -286,6 +289,7 @@ mod tests {
             material: None,
             before: Before::Nothing,
             deadline: Instant::now(),
+            patience: Duration::ZERO,
         };
         assert_eq!(provider.outcome(&request).unwrap().spent.tokens.input, 1);
         let later = CompletionRequest { before: Before::Improve("12345678"), ..request };
