@@ -150,10 +150,10 @@ impl Acknowledger {
         }
     }
 
-    /// Removes the acknowledgements of producers that were forgotten.
+    /// Removes the acknowledgements of producers that are silent.
     ///
     /// # Errors
-    /// Redis could not be told; they stay, which does no harm.
+    /// Redis could not be told; they stay, which does no harm to a state that knows the producers.
     pub fn forget(&mut self, producers: &[String]) -> RedisResult<()> {
         let acks = self.keys.acks.clone();
         self.with_connection(|connection| redis::cmd("HDEL").arg(acks).arg(producers).exec(connection))

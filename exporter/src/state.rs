@@ -25,8 +25,11 @@ pub const DEFAULT_SERIES_LIMIT: usize = 1_000;
 const INSTANCE_KEPT_MS: u64 = 3_600_000;
 /// Most instances that are remembered.
 const MAX_INSTANCES: usize = 1_000;
-/// A producer that has sent nothing for so long, by the stream's own time, is forgotten.
-const PRODUCER_KEPT_MS: u64 = 30 * 24 * 3_600_000;
+/// A producer that has sent nothing for so long, by the stream's own time, is silent.
+const PRODUCER_SILENT_MS: u64 = 30 * 24 * 3_600_000;
+/// So many producers stay known however long they are silent: a journal may come back after months, and what it sends again must be known
+/// as such. Of more, the ones that are silent longest are forgotten.
+const MAX_PRODUCERS: usize = 10_000;
 
 /// Everything the exporter knows from the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +81,12 @@ pub struct Producer {
     pub last_entry_ms: u64,
     /// The stream that it writes to, by its place in the order of [`State::streams`] keys.
     pub stream: u32,
+}
+
+impl Producer {
+    fn is_silent(&self, stream_now_ms: u64) -> bool {
+        self.last_entry_ms.saturating_add(PRODUCER_SILENT_MS) < stream_now_ms
+    }
 }
 
 /// What is known of one app instance.
@@ -159,11 +168,26 @@ impl State {
         }
     }
 
-    /// Producers that have sent nothing for 30 days, by the stream's clock.
-    pub fn silent_producers(&self, stream_now_ms: u64) -> Vec<String> {
-        let kept_until = |producer: &Producer| producer.last_entry_ms.saturating_add(PRODUCER_KEPT_MS);
-        let silent = |producer: &Producer| kept_until(producer) < stream_now_ms;
-        self.producers.iter().filter(|(_, producer)| silent(producer)).map(|(id, _)| id.clone()).collect()
+    /// Whether a producer has sent nothing for 30 days, by the stream's clock.
+    pub fn is_silent(&self, producer: &str, stream_now_ms: u64) -> bool {
+        self.producers.get(producer).is_some_and(|producer| producer.is_silent(stream_now_ms))
+    }
+
+    /// All producers that are.
+    pub fn silent_producers(&self, stream_now_ms: u64) -> impl Iterator<Item = &str> {
+        let silent = self.producers.iter().filter(move |(_, producer)| producer.is_silent(stream_now_ms));
+        silent.map(|(id, _)| id.as_str())
+    }
+
+    /// Those of them that are to be forgotten, for there are too many.
+    pub fn surplus_producers(&self, stream_now_ms: u64) -> Vec<String> {
+        let surplus = self.producers.len().saturating_sub(MAX_PRODUCERS);
+        if surplus == 0 {
+            return Vec::new();
+        }
+        let mut silent: Vec<&str> = self.silent_producers(stream_now_ms).collect();
+        silent.sort_unstable_by_key(|id| (self.producers[*id].last_entry_ms, *id));
+        silent.into_iter().take(surplus).map(str::to_owned).collect()
     }
 
     /// Forgets these producers.
@@ -244,5 +268,33 @@ mod json_bytes {
         let text = String::deserialize(deserializer)?;
         let sample: Option<RuntimeSample<'_>> = serde_json::from_str(&text).map_err(D::Error::custom)?;
         Ok(sample.map(RuntimeSample::into_owned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_producers_those_are_forgotten_that_are_silent_longest() {
+        let mut state = State::new(Uuid::nil(), &[], 0);
+        let id = |number: u64| format!("p{number:05}");
+        // The later ones come first in the order of ids.
+        for number in 0..MAX_PRODUCERS as u64 {
+            state.expect_after(&id(number), 1, 1_000_000 - number);
+        }
+        let later = 1_000_000 + PRODUCER_SILENT_MS;
+        assert_eq!(state.silent_producers(later).count(), MAX_PRODUCERS - 1);
+        assert_eq!(state.surplus_producers(later), Vec::<String>::new());
+        state.expect_after("new", 1, later);
+        state.expect_after("newer", 1, later);
+        let last = MAX_PRODUCERS as u64 - 1;
+        assert_eq!(state.surplus_producers(later), [id(last), id(last - 1)]);
+        assert_eq!(state.surplus_producers(1_000_000), Vec::<String>::new(), "none is silent yet");
+        assert!(
+            state.is_silent(&id(1), later)
+                && !state.is_silent(&id(0), later)
+                && !state.is_silent("nobody", later)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What a turn as the state's holder begins with, and what it may tell Redis. Pure: the pipeline asks, and does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use techsapo_shared::wire::EntryId;
@@ -127,6 +127,13 @@ impl Durable {
             }
         }
         durable
+    }
+
+    /// Leaves these producers out.
+    pub fn withdraw(&mut self, producers: &HashSet<String>) {
+        if !producers.is_empty() {
+            self.acknowledged.iter_mut().for_each(|beside| beside.retain(|(id, _)| !producers.contains(id)));
+        }
     }
 }
 

@@ -186,7 +186,7 @@ impl Target {
             batch.map_err(|error| (error, &[][..])),
             &mut self.quarantine,
         );
-        self.state.silent_producers(id.ms);
+        self.state.surplus_producers(id.ms);
 
         let after = self.tallies();
         let mut took = 0;

@@ -85,6 +85,15 @@ impl Producer {
 
     /// Sends a part of what was written down as one batch, whether or not it was sent before.
     pub fn send_range(&mut self, range: RangeInclusive<u64>) {
+        self.put_range("*", range);
+    }
+
+    /// The same, as a stream would hold it that it came to at `unix_ms`. Nothing newer may be in there.
+    pub fn send_range_at(&mut self, unix_ms: u64, range: RangeInclusive<u64>) {
+        self.put_range(&format!("{unix_ms}-0"), range);
+    }
+
+    fn put_range(&mut self, entry: &str, range: RangeInclusive<u64>) {
         let (first, last) = (*range.start(), *range.end());
         let lines = &self.lines[first as usize - 1..last as usize];
         let data: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
@@ -92,7 +101,8 @@ impl Producer {
             [first, lines.len() as u64, self.oldest.min(first), self.dropped].map(|n| n.to_string());
         let [s, n, h, x] = &numbers;
         let id = self.id.clone();
-        self.add(&[("v", "1"), ("p", &id), ("s", s), ("n", n), ("h", h), ("x", x), ("d", &data)]);
+        let fields = [("v", "1"), ("p", id.as_str()), ("s", s), ("n", n), ("h", h), ("x", x), ("d", &data)];
+        self.put(entry, &fields);
     }
 
     /// Sends everything again that is not acknowledged, in batches of at most `size`, as a shipper does after a gap.
@@ -113,8 +123,12 @@ impl Producer {
 
     /// Writes one entry as it is given. Returns its id.
     pub fn add(&mut self, fields: &[(&str, &str)]) -> String {
+        self.put("*", fields)
+    }
+
+    fn put(&mut self, entry: &str, fields: &[(&str, &str)]) -> String {
         let mut command = redis::cmd("XADD");
-        command.arg(&self.keys.stream).arg("*").arg(fields);
+        command.arg(&self.keys.stream).arg(entry).arg(fields);
         command.query(&mut self.connection).unwrap_or_else(|error| panic!("XADD: {error}"))
     }
 

@@ -3,6 +3,7 @@
 //! What comes in: readings, in any order between streams. What must hold: nothing is acknowledged, trimmed or served
 //! before every copy of the checkpoint is durable.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(super) struct Holder<'a> {
     caught_up: Vec<bool>,
     /// What the last durable checkpoint allows to be told.
     durable: Durable,
+    /// Producers of whom Redis is told no more, until they speak again.
+    hushed: HashSet<String>,
     quarantine: Vec<Quarantined>,
     /// Lost events that the log knows of.
     lost_told: u64,
@@ -51,6 +54,7 @@ impl<'a> Holder<'a> {
             state,
             caught_up,
             durable: Durable::default(),
+            hushed: HashSet::new(),
             quarantine: Vec::new(),
             store_failing: false,
         }
@@ -142,7 +146,8 @@ impl<'a> Holder<'a> {
             self.state.revision += 1;
         }
         let changed = self.durable.revision != Some(self.state.revision);
-        let kept = if changed { self.commit().map(Some) } else { self.pipeline.store.renew().map(|()| None) };
+        let kept =
+            if changed { self.commit(now_ms).map(Some) } else { self.pipeline.store.renew().map(|()| None) };
         let fresh = match kept {
             Ok(fresh) => {
                 if self.store_failing {
@@ -175,7 +180,7 @@ impl<'a> Holder<'a> {
         }
         self.copy_to_quarantine();
         self.tell_losses();
-        self.forget_silent(now_ms);
+        self.hush_silent(now_ms);
         if let Some(checkpoint) = fresh {
             let until = self.pipeline.store.held_until();
             self.pipeline.served.set(Serving { leader: true, checkpoint: Some(checkpoint), until });
@@ -187,7 +192,7 @@ impl<'a> Holder<'a> {
     }
 
     /// Writes a checkpoint.
-    fn commit(&mut self) -> Result<Arc<Vec<u8>>, StoreError> {
+    fn commit(&mut self, now_ms: u64) -> Result<Arc<Vec<u8>>, StoreError> {
         let bytes = checkpoint::encode(&self.state);
         self.pipeline.store.commit(&bytes)?;
         let own = &self.pipeline.own;
@@ -195,6 +200,9 @@ impl<'a> Holder<'a> {
         own.checkpoint_size.set(bytes.len() as f64);
         own.series.set(self.state.series.len() as f64);
         self.durable = Durable::of(&self.state, &self.pipeline.settings.streams);
+        let stream_now_ms = self.stream_now_ms(now_ms);
+        self.hushed.retain(|producer| self.state.is_silent(producer, stream_now_ms));
+        self.durable.withdraw(&self.hushed);
         Ok(Arc::new(bytes))
     }
 
@@ -257,17 +265,41 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Forgets producers that have long been silent: in Redis first, for an acknowledgement that the state does not
-    /// know would look like another state's.
-    fn forget_silent(&mut self, now_ms: u64) {
+    /// The newest entry's time, by the stream's clock, but not ahead of ours.
+    fn stream_now_ms(&self, now_ms: u64) -> u64 {
         let newest = self.state.streams.values().map(|stream| stream.floor.ms).max().unwrap_or(0);
-        let silent = self.state.silent_producers(newest.min(now_ms));
-        if !silent.is_empty()
-            && self.pipeline.acknowledgers.iter_mut().all(|stream| stream.forget(&silent).is_ok())
-        {
-            info!(producers = silent.len(), "forgetting producers that were silent for 30 days");
-            self.state.forget_producers(&silent);
+        newest.min(now_ms)
+    }
+
+    /// Removes the acknowledgements of producers that have long been silent, so that they do not fill Redis. The state knows them still: one
+    /// that comes back is counted on. Of too many the oldest are forgotten, in Redis first, for an acknowledgement that the state does
+    /// not know looks like another state's.
+    fn hush_silent(&mut self, now_ms: u64) {
+        let stream_now_ms = self.stream_now_ms(now_ms);
+        let silent = self.state.silent_producers(stream_now_ms).filter(|id| !self.hushed.contains(*id));
+        let silent: Vec<String> = silent.map(str::to_owned).collect();
+        if self.take_from_redis(&silent) {
+            info!(
+                producers = silent.len(),
+                "producers were silent for 30 days; their acknowledgements leave Redis"
+            );
+            self.hushed.extend(silent);
+            self.durable.withdraw(&self.hushed);
         }
+        let surplus = self.state.surplus_producers(stream_now_ms);
+        if self.take_from_redis(&surplus) {
+            info!(
+                producers = surplus.len(),
+                "forgetting the producers that were silent longest: there are too many"
+            );
+            self.state.forget_producers(&surplus);
+        }
+    }
+
+    /// Whether there are any, and Redis acknowledges nothing of them any more.
+    fn take_from_redis(&mut self, producers: &[String]) -> bool {
+        !producers.is_empty()
+            && self.pipeline.acknowledgers.iter_mut().all(|stream| stream.forget(producers).is_ok())
     }
 }
 

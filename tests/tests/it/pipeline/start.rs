@@ -36,6 +36,35 @@ fn a_restart_continues_where_it_was() {
     assert_eq!(counted(&page), 17.0, "ready means that what waited in the stream is served");
 }
 
+/// A journal may come back after months. What it sends again is known, and that Redis does not know it any more confuses nobody.
+#[test]
+fn a_producer_that_comes_back_after_long_silence_is_counted_on() {
+    let (redis, mut exporter, mut speaking) = stage();
+    let mut silent = Producer::new(&redis);
+    let sent = silent.note(&facts::many(3));
+    silent.send_range_at(facts::now_ms() - 31 * 24 * 3_600_000, sent);
+    silent.wait_acknowledged();
+    speaking.send(&facts::many(2));
+    wait::until_true("the silent one's acknowledgement leaves Redis", || silent.acknowledged() == 0);
+    speaking.wait_acknowledged();
+
+    // As if Redis had lost that: a checkpoint that knows the producer is not taken for an older one.
+    let _: u64 = redis.cli(&["HSET", "techsapo:acks", silent.id(), "3"]);
+    exporter.kill_9();
+    exporter.restart();
+    assert_eq!(counted(&exporter.scrape()), 5.0);
+    wait::until_true("it leaves Redis again", || silent.acknowledged() == 0);
+
+    silent.note(&facts::many(4));
+    silent.forgets_before(2);
+    silent.send_range(2..=7);
+    silent.wait_acknowledged();
+    let page = exporter.scrape_after(&mut silent);
+    assert_eq!(counted(&page), 9.0);
+    page.counter("techsapo_telemetry_duplicate_events_total").is(2);
+    page.counter("techsapo_telemetry_lost_events_total").is(0);
+}
+
 #[test]
 fn asked_to_end_it_writes_a_last_checkpoint() {
     let (redis, mut exporter, mut producer) = stage();
