@@ -8,6 +8,7 @@ mod clients;
 pub mod clock;
 pub mod completions_command;
 pub mod config;
+mod configured;
 pub mod facts;
 pub mod guard;
 pub mod healthcheck;

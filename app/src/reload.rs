@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use techsapo_shared::event::{ConfigChanged, ConfiguredProvider, ErrorEvent, Event, ProvidersConfigured};
+use techsapo_shared::event::{ConfigChanged, ErrorEvent, Event};
 use techsapo_shared::labels::{ConfigComponent, Service, Severity};
 
 use crate::clock;
 use crate::config::ConfigError;
+use crate::configured::Configured;
 use crate::providers::LiveProviders;
 use crate::providers::live::ProviderSet;
 use crate::roster::{Assembled, Sources};
@@ -23,7 +24,7 @@ pub(crate) struct Reloader {
     sources: Sources,
     live: Arc<LiveProviders>,
     recorder: Recorder,
-    instance: String,
+    configured: Configured,
     assembled: Assembled,
     /// The bytes of every file when they were read last.
     read: Vec<Option<Vec<u8>>>,
@@ -38,14 +39,13 @@ impl Reloader {
         sources: Sources,
         mut assembled: Assembled,
         recorder: Recorder,
-        instance: &str,
+        configured: Configured,
     ) -> Result<Self, ReloadError> {
         let read = contents(&sources);
         let providers = sources.read()?.assemble(&mut assembled)?;
         let live = Arc::new(LiveProviders::new(providers));
-        let reloader = Self { sources, live, recorder, instance: instance.to_owned(), assembled, read };
-        reloader.record_providers();
-        Ok(reloader)
+        configured.state_providers(&live.current());
+        Ok(Self { sources, live, recorder, configured, assembled, read })
     }
 
     /// The providers that it keeps.
@@ -106,21 +106,7 @@ impl Reloader {
         );
         let change = ConfigChanged { t: clock::unix_ms(), component: ConfigComponent::Providers };
         self.recorder.record(&Event::ConfigChanged(change));
-        self.record_providers();
-    }
-
-    /// States who is asked, so that every series that may come stands at zero beforehand.
-    fn record_providers(&self) {
-        let providers = self.live.current();
-        let configured = |provider: &Arc<dyn crate::providers::Provider>| ConfiguredProvider {
-            provider: provider.name(),
-            models: provider.models().iter().cloned().map(Cow::Owned).collect(),
-        };
-        self.recorder.record(&Event::ProvidersConfigured(ProvidersConfigured {
-            t: clock::unix_ms(),
-            app_instance: Cow::Borrowed(&self.instance),
-            providers: providers.iter().map(configured).collect(),
-        }));
+        self.configured.state_providers(&self.live.current());
     }
 }
 

@@ -1,13 +1,12 @@
 //! Joins the rooms: from settings, a listener and a recorder to a running app.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use techsapo_shared::event::{BudgetLimits, Event, WHOLE_PPM};
+use techsapo_shared::event::WHOLE_PPM;
 use techsapo_shared::labels::ClosedLabel;
 use techsapo_tls::ClientTls;
 use tokio::net::TcpListener;
@@ -17,6 +16,7 @@ use uuid::Uuid;
 use crate::analysis::{Admission, Analyzer, Limits};
 use crate::clock;
 use crate::config::Settings;
+use crate::configured::Configured;
 use crate::guard::breaker::Breakers;
 use crate::guard::budget::Budget;
 use crate::guard::keys::Keys;
@@ -163,17 +163,13 @@ pub async fn serve(
     keys.announce();
     let assembled = Assembled::new(breakers.clone(), &settings.breakers, budget.clone());
     let sources = Sources::new(&settings, vendor_keys);
-    let reloader = Reloader::start(sources, assembled, recorder.clone(), &instance)?;
+    let configured = Configured::new(recorder.clone(), &instance, settings.budget.clone());
+    let reloader = Reloader::start(sources, assembled, recorder.clone(), configured.clone())?;
+    configured.state_budget();
     let turnstile = Turnstile::new(tokio::runtime::Handle::current().metrics().num_workers());
     let analyzer = Analyzer::new(reloader.live(), limits, turnstile.clone())
         .merging_by(settings.synthesis.model.clone());
     let asked: Vec<_> = analyzer.providers().iter().map(|provider| provider.name().as_str()).collect();
-    recorder.record(&Event::BudgetLimits(BudgetLimits {
-        t: clock::unix_ms(),
-        daily_nanousd: settings.budget.daily_usd,
-        monthly_nanousd: settings.budget.monthly_usd,
-        time_zone: Cow::Borrowed(settings.budget.time_zone.iana_name().unwrap_or("UTC")),
-    }));
 
     // The first requests should find Redis, if it is there.
     redis.probe().await;
@@ -190,6 +186,7 @@ pub async fn serve(
     background.spawn(redis.clone().keep_connected());
     background.spawn(budget.clone().keep());
     background.spawn(keys.clone().follow(recorder.clone()));
+    background.spawn(configured.repeat(reloader.live()));
     background.spawn(reloader.watch());
     if let Some(documents) = documents.clone() {
         background.spawn(documents.keep());
