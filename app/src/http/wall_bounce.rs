@@ -58,7 +58,11 @@ pub(super) async fn events(
         let watch = Box::new(move |step: Step<'_>| {
             let _ = watcher.send(ended(step, CallView::of));
         });
-        let analysed = analyze(&app, ready, watch).await;
+        // Who has gone before anybody was asked gives up its place in the line; an analysis that has begun goes on by itself.
+        let analysed = tokio::select! {
+            analysed = analyze(&app, ready, watch) => analysed,
+            () = tell.closed() => return,
+        };
         let answered = analysed.and_then(|answered| {
             let answer = json!(answer(&answered, &told, &request_id)?);
             for step in answered.found().iter().flat_map(|found| found.report.steps()) {

@@ -157,6 +157,31 @@ fn an_analysis_is_told_as_it_happens() {
 }
 
 #[test]
+fn who_leaves_before_anybody_was_asked_gives_up_its_place() {
+    let app = App::start(&[("limits.concurrent_analyses", "1"), ("simulated.latency", "1500ms")]);
+    let begin = || {
+        let mut stream = app.connect();
+        write!(stream, "GET /api/v1/wall-bounce/analyze?query=Why HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
+        // Its beginning is told before it is its turn.
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        stream
+    };
+    let first = begin();
+    let others = [begin(), begin()];
+    assert_eq!(open(&app, "sse"), 3);
+    drop(others);
+    eventually("they are gone", || open(&app, "sse") <= 1);
+    // It stands behind whoever waits, and the first one goes on although its caller leaves, too.
+    drop(first);
+    let body = json!({"prompt": "Why?", "task_type": "basic"});
+    assert_eq!(app.generate(&body).status, 200);
+    assert_eq!(app.events("analysis").len(), 2);
+}
+
+#[test]
 fn an_analysis_that_fails_says_so_in_the_one_shape() {
     let app = App::start(&[("simulated.failure_rate", "1")]);
     let events = analysis(&app, "query=Why%3F");

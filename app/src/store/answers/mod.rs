@@ -129,7 +129,7 @@ impl Answers {
     /// Looks for the answer to a question as `reader` may be given it. Where the same question is being answered for
     /// another, waits for that answer; `waits` hears of it before, for that may take as long as an analysis.
     pub async fn find(&self, plan: &Plan, reader: &Reader, wish: Wish, mut waits: impl FnMut()) -> Search {
-        let began = Instant::now();
+        let (began, began_ms) = (Instant::now(), clock::unix_ms());
         let Some(shared) = &self.shared else { return Search::Missing(Making::default()) };
         let key = Key::of(plan, shared.settings.scope, reader);
         let max_age = match wish {
@@ -151,11 +151,14 @@ impl Answers {
             };
             waits();
             match passenger.arrival().await {
-                Arrival::Answer(report) => {
+                // What was made meanwhile is as new as can be; but who went before may have been content with an older one.
+                Arrival::Answer(report)
+                    if report.ended_ms >= began_ms || shared.is_young(report.ended_ms, max_age) =>
+                {
                     shared.looked(CacheType::Memory, true);
                     return found(report, CacheType::Memory);
                 }
-                Arrival::NotKept => {
+                Arrival::Answer(_) | Arrival::NotKept => {
                     shared.looked(CacheType::Memory, false);
                     return shared.missing(key, None);
                 }
@@ -296,13 +299,17 @@ mod tests {
     use crate::config;
     use crate::guard::breaker::Breakers;
 
-    #[tokio::test]
-    async fn who_is_to_wait_for_the_answer_of_another_hears_of_it_before() {
+    fn in_memory() -> Answers {
         let settings = config::load(None, &BTreeMap::new()).unwrap().settings;
         let recorder = Recorder::off();
         let breakers = Breakers::new("test", recorder.clone());
         let redis = Redis::new(settings.redis.url.clone(), Duration::ZERO, recorder.clone(), &breakers);
-        let answers = Answers::new(&CacheSettings { redis: false, ..settings.cache }, redis, recorder);
+        Answers::new(&CacheSettings { redis: false, ..settings.cache }, redis, recorder)
+    }
+
+    #[tokio::test]
+    async fn who_is_to_wait_for_the_answer_of_another_hears_of_it_before() {
+        let answers = in_memory();
         let plan = analyzer(0, 2).plan(question("Why?")).unwrap();
         let (reader, told) = (Reader::default(), Cell::new(0));
         let find = || answers.find(&plan, &reader, Wish::default(), || told.set(told.get() + 1));
@@ -314,6 +321,29 @@ mod tests {
         assert_eq!(told.get(), 1);
         drop(making);
         assert!(matches!(waiting.await, Search::Missing(_)));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_given_no_older_an_answer_than_was_asked_for() {
+        let plan = || analyzer(0, 2).plan(question("Why?")).unwrap();
+        let answers = in_memory();
+        let (plan_of_all, reader) = (plan(), Reader::default());
+        let within = |age| answers.find(&plan_of_all, &reader, Wish::Reuse { max_age: age }, || ());
+        const MINUTE: Duration = Duration::from_secs(60);
+        for (age, wanted, is_given) in [
+            (MINUTE * 50, None, true),
+            (MINUTE * 50, Some(MINUTE), false),
+            (MINUTE * 50, Some(MINUTE * 59), true),
+            (Duration::ZERO, Some(Duration::ZERO), true),
+        ] {
+            let Search::Missing(mut making) = within(None).await else { panic!("nothing is kept") };
+            let mut waiting = pin!(within(wanted));
+            assert!(poll!(&mut waiting).is_pending());
+            let mut report = analyzer(0, 2).analyze(plan(), &|_| ()).await;
+            report.ended_ms = clock::unix_ms() - clock::micros(age) / 1_000;
+            making.flight.take().unwrap().land(Arrival::Answer(Arc::new(report)));
+            assert_eq!(matches!(waiting.await, Search::Found(_)), is_given, "{age:?} {wanted:?}");
+        }
     }
 
     #[test]
