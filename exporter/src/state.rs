@@ -23,6 +23,8 @@ pub const DEFAULT_SERIES_LIMIT: usize = 1_000;
 /// An instance that has not been heard of for so long, by the time of later events, is forgotten. Serving stops
 /// showing it much earlier.
 const INSTANCE_KEPT_MS: u64 = 3_600_000;
+/// What is told of a time so far ahead of the exporter's clock was told by one that was wrong.
+const FUTURE_MS: u64 = 300_000;
 /// Most instances that are remembered.
 const MAX_INSTANCES: usize = 1_000;
 /// A producer that has sent nothing for so long, by the stream's own time, is silent.
@@ -168,6 +170,20 @@ impl State {
         }
     }
 
+    /// Takes away what tells of a time well after `now_ms`, counters and sums of money aside: a clock was ahead and has been set right, and until that
+    /// time comes nothing that is told now would be taken for newer.
+    pub fn forget_the_future(&mut self, now_ms: u64) {
+        let latest = now_ms.saturating_add(FUTURE_MS);
+        let mut changed = self.window.forget_the_future(now_ms);
+        for instance in self.instances.values_mut().filter(|instance| instance.last_t_ms > latest) {
+            instance.last_t_ms = now_ms;
+            instance.sample.take_if(|sample| sample.t > latest);
+            instance.breakers.retain(|_, (since, _)| *since <= latest);
+            changed = true;
+        }
+        self.revision += u64::from(changed);
+    }
+
     /// Whether a producer has sent nothing for 30 days, by the stream's clock.
     pub fn is_silent(&self, producer: &str, stream_now_ms: u64) -> bool {
         self.producers.get(producer).is_some_and(|producer| producer.is_silent(stream_now_ms))
@@ -274,6 +290,23 @@ mod json_bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_instance_told_while_its_clock_was_ahead_does_not_outlive_its_being_set_right() {
+        let mut state = State::new(Uuid::nil(), &[], 0);
+        let now_ms = 1_000_000;
+        for (service, t_ms) in [(Service::Redis, now_ms), (Service::MySql, now_ms + 3_600_000)] {
+            state.instance("one", t_ms).breakers.insert(service, (t_ms, BreakerState::Open));
+        }
+        state.instance("other", now_ms + 60_000);
+        let (before, revision) = (state.instances["other"].clone(), state.revision);
+        state.forget_the_future(now_ms);
+        let one = &state.instances["one"];
+        assert_eq!((one.last_t_ms, one.breakers.keys().collect::<Vec<_>>()), (now_ms, vec![&Service::Redis]));
+        assert_eq!(state.instances["other"], before, "a clock may be a little ahead");
+        state.forget_the_future(now_ms);
+        assert_eq!(state.revision, revision + 1, "only what changes is written down");
+    }
 
     #[test]
     fn of_too_many_producers_those_are_forgotten_that_are_silent_longest() {

@@ -218,6 +218,16 @@ impl Window {
         self.slots.get_mut(at).map(|(_, sums)| sums)
     }
 
+    /// Takes away what lies a window or more ahead of `now_ms`, and says whether there was any. A clock was ahead then and has been set
+    /// right; what comes now would be too old beside it for as long as it was ahead.
+    pub fn forget_the_future(&mut self, now_ms: u64) -> bool {
+        let future = now_ms / SLOT_MS + WINDOW_SLOTS;
+        let known = self.slots.partition_point(|&(slot, _)| slot < future);
+        let any = known < self.slots.len();
+        self.slots.truncate(known);
+        any
+    }
+
     /// The sums of the five minutes that end at `now_ms`. What lies less than a window ahead (a producer's clock)
     /// counts too.
     pub fn last_five_minutes(&self, now_ms: u64) -> Sums {
@@ -284,6 +294,25 @@ mod tests {
         assert_eq!(window.last_five_minutes(1_000_000).analyses.ratio(), Some(1.0));
         assert_eq!(window.last_five_minutes(1_299_999).analyses.all, 1);
         assert_eq!(window.last_five_minutes(1_300_000).analyses.ratio(), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_hours_ahead_does_not_keep_out_what_comes_after_it_was_set_right() {
+        const HOURS: u64 = 9 * 3_600_000;
+        let (mut window, now_ms) = (Window::default(), 1_000_000);
+        for t_ms in [now_ms, now_ms + 60_000, now_ms + HOURS] {
+            window.at(t_ms).unwrap().analysis(false);
+        }
+        assert!(window.at(now_ms).is_none());
+        assert!(window.forget_the_future(now_ms) && !window.forget_the_future(now_ms));
+        window.at(now_ms).unwrap().analysis(true);
+        assert_eq!(
+            window.last_five_minutes(now_ms).analyses.all,
+            1,
+            "the jump ahead had pushed out the rest"
+        );
+        window.at(now_ms + 60_000).unwrap().analysis(true);
+        assert!(!window.forget_the_future(now_ms), "a clock may be a little ahead");
     }
 
     #[test]

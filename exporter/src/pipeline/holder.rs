@@ -145,6 +145,7 @@ impl<'a> Holder<'a> {
         if self.state.series.hold_newborn(now_ms, hold_ms) {
             self.state.revision += 1;
         }
+        self.state.forget_the_future(now_ms);
         let changed = self.durable.revision != Some(self.state.revision);
         let kept =
             if changed { self.commit(now_ms).map(Some) } else { self.pipeline.store.renew().map(|()| None) };
