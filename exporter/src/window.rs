@@ -17,6 +17,10 @@ const KEPT_SLOTS: u64 = 2 * WINDOW_SLOTS;
 /// Buckets of the sketch per doubling of the value.
 const SUB_BUCKET_BITS: u32 = 6;
 
+// The checkpoint holds a share for each of them, without saying how many there are: with one more, no older checkpoint could be read, and all
+// counters would begin at zero. Whoever adds one makes lists of them here, and a new `checkpoint::FORMAT` that still reads this one.
+const _: () = assert!(Provider::ALL.len() == 8 && CacheType::ALL.len() == 2);
+
 /// A number of good ones among a number of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {

@@ -44,7 +44,7 @@ struct PeriodView {
     /// What simulated providers would have cost; it takes no room.
     simulated: f64,
     simulated_nanousd: u64,
-    /// A call was refused because the limit is reached.
+    /// The last call was refused because the limit is reached, or would be by what it may cost.
     limit_reached: bool,
 }
 

@@ -3,25 +3,30 @@
 //! Both tell the same messages: `{"type":"metrics","data":{…}}` with the exporter's key figures as they are, or
 //! `{"type":"unavailable","data":{"reason":…}}` while it cannot be asked. One poll serves every watcher, and there is
 //! none while nobody watches. A watcher that is slow sees fewer messages; one that takes none at all loses its
-//! connection (`limits.write_timeout`). All streams end when shutdown begins.
+//! connection, or over HTTP/2, where others may share that, its place (`limits.write_timeout`). A stream ends when its key is not taken any
+//! more, and when shutdown begins.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, interval_at};
 
 use super::error::ApiError;
 use super::{App, ExporterClient};
 use crate::config::LiveSettings;
+use crate::guard::caller::Caller;
+use crate::guard::keys::Keys;
 use crate::runtime::{OpenConnection, OpenConnections};
 use crate::shutdown::Shutdown;
 
@@ -48,9 +53,28 @@ pub struct LiveFigures {
     shutdown: Shutdown,
 }
 
+/// By what right somebody watches, which may end meanwhile.
+struct Right {
+    keys: Keys,
+    /// None: no key had been made.
+    key_id: Option<String>,
+}
+
+impl Right {
+    fn of(caller: &Caller, keys: &Keys) -> Self {
+        Self { keys: keys.clone(), key_id: caller.key().map(|key| key.id.clone()) }
+    }
+
+    fn holds(&self) -> bool {
+        let ring = self.keys.ring();
+        self.key_id.as_ref().map_or_else(|| ring.is_empty(), |id| ring.is_in_force(id, Timestamp::now()))
+    }
+}
+
 /// One who watches.
 struct Watcher {
     latest: watch::Receiver<Option<Utf8Bytes>>,
+    right: Right,
     shutdown: Shutdown,
     _room: OwnedSemaphorePermit,
     _open: OpenConnection,
@@ -88,22 +112,25 @@ impl LiveFigures {
     }
 
     /// Lets one more watch, if there is room.
-    fn watch(&self, open: &OpenConnections) -> Result<Watcher, ApiError> {
+    fn watch(&self, right: Right, open: &OpenConnections) -> Result<Watcher, ApiError> {
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| ApiError::too_many_watchers())?;
         let mut latest = self.latest.subscribe();
         // What stands there is news to whoever has just come.
         latest.mark_changed();
         self.wanted.notify_one();
-        Ok(Watcher { latest, shutdown: self.shutdown.clone(), _room: room, _open: open.opened() })
+        Ok(Watcher { latest, right, shutdown: self.shutdown.clone(), _room: room, _open: open.opened() })
     }
 }
 
 impl Watcher {
-    /// The next message; nothing when shutdown begins.
+    /// The next message; nothing when shutdown begins, or the right has ended.
     async fn next(&mut self) -> Option<Utf8Bytes> {
         let told = async {
             loop {
                 self.latest.changed().await.ok()?;
+                if !self.right.holds() {
+                    return None;
+                }
                 if let Some(message) = self.latest.borrow_and_update().clone() {
                     return Some(message);
                 }
@@ -115,16 +142,35 @@ impl Watcher {
         }
     }
 
-    fn messages(self) -> impl Stream<Item = Utf8Bytes> {
-        stream::unfold(self, async |mut watcher| Some((watcher.next().await?, watcher)))
+    /// The messages. Whoever takes none for so long gives up its place, whether or not its stream is ever looked at again.
+    fn messages(mut self, patience: Duration) -> impl Stream<Item = Utf8Bytes> {
+        let (tell, told) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let message = tokio::select! {
+                    message = self.next() => message,
+                    () = tell.closed() => None,
+                };
+                let Some(message) = message else { return };
+                if !matches!(tokio::time::timeout(patience, tell.send(message)).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        });
+        stream::unfold(told, async |mut told| Some((told.recv().await?, told)))
     }
 }
 
 /// The handler of `GET /api/v1/metrics/stream`.
-pub(super) async fn events(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let watcher = app.live.watch(&app.connections.sse)?;
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, ApiError> {
+    let watcher = app.live.watch(Right::of(&caller, &app.keys), &app.connections.sse)?;
+    let patience = app.settings.limits.write_timeout;
     let hello = stream::iter([Event::default().retry(RECONNECT_AFTER)]);
-    let events = hello.chain(watcher.messages().map(|message| Event::default().data(message.as_str())));
+    let events =
+        hello.chain(watcher.messages(patience).map(|message| Event::default().data(message.as_str())));
     Ok(event_stream(events.map(Ok)))
 }
 
@@ -143,10 +189,11 @@ pub(super) fn event_stream(
 /// The handler of `GET /ws/metrics`.
 pub(super) async fn socket(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|rejection| ApiError::not_a_websocket(&rejection.to_string()))?;
-    let watcher = app.live.watch(&app.connections.websocket)?;
+    let watcher = app.live.watch(Right::of(&caller, &app.keys), &app.connections.websocket)?;
     let shutdown = app.shutdown.clone();
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
@@ -164,7 +211,12 @@ async fn converse(mut socket: WebSocket, mut watcher: Watcher) {
             message = watcher.next() => match message {
                 Some(message) => socket.send(Message::Text(message)).await,
                 None => {
-                    let farewell = CloseFrame { code: close_code::AWAY, reason: "shutting down".into() };
+                    let (code, reason) = if watcher.right.holds() {
+                        (close_code::AWAY, "shutting down")
+                    } else {
+                        (close_code::POLICY, "the key is not taken any more")
+                    };
+                    let farewell = CloseFrame { code, reason: reason.into() };
                     let _ = socket.send(Message::Close(Some(farewell))).await;
                     return;
                 }
@@ -191,5 +243,34 @@ async fn converse(mut socket: WebSocket, mut watcher: Watcher) {
         if sent.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Over HTTP/2 the body of who gives no leave to send is not looked at, and nothing is written that could take too long.
+    #[tokio::test]
+    async fn who_takes_no_message_gives_up_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let right = Right { keys: Keys::load(folder.path().join("keys.toml")).unwrap(), key_id: None };
+        let (latest, told) = watch::channel(None);
+        let room = Arc::new(Semaphore::new(1));
+        let watcher = Watcher {
+            latest: told,
+            right,
+            shutdown: Shutdown::default(),
+            _room: Arc::clone(&room).try_acquire_owned().unwrap(),
+            _open: OpenConnections::default().opened(),
+        };
+        let messages = watcher.messages(Duration::from_millis(20));
+        let begun = Instant::now();
+        while room.available_permits() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "its place is kept");
+            latest.send_replace(Some("news".into()));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(messages.collect::<Vec<_>>().await.len() <= 1, "then its stream ends");
     }
 }

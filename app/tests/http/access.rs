@@ -9,7 +9,7 @@ use techsapo_app::guard::keys::record::Scope;
 use techsapo_app::keys_command::KeysCommand;
 use techsapo_shared::labels::TaskType;
 
-use crate::support::{App, Response, read_response};
+use crate::support::{App, Response, read_response, read_to_end};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -63,7 +63,7 @@ fn a_browser_changes_its_key_for_a_cookie_that_opens_streams_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.toml");
     let key = create(&path, "page", TaskType::Premium, &[Scope::Api]);
-    let app = App::start(&[("keys.file", path.to_str().unwrap())]);
+    let app = App::start(&[("keys.file", path.to_str().unwrap()), ("live.interval", "50ms")]);
     let begun =
         send(&app, "POST /api/v1/session", &format!("x-api-key: {key}\r\nx-forwarded-proto: https\r\n"), "");
     assert_eq!((begun.status, &begun.json()["tier"]), (200, &json!("premium")), "{begun:?}");
@@ -80,7 +80,15 @@ fn a_browser_changes_its_key_for_a_cookie_that_opens_streams_alone() {
     assert_eq!(socket(""), 401);
     assert_eq!(ask(&app, &cookie, "basic").status, 401);
     assert_eq!(send(&app, "POST /api/v1/session", &cookie, "").status, 401, "no session lives for ever");
+    let mut stream = app.connect();
+    write!(
+        stream,
+        "GET /api/v1/metrics/stream HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{cookie}\r\n"
+    )
+    .unwrap();
     revoke(&path, "page");
+    // What is open already ends, too.
+    assert!(String::from_utf8_lossy(&read_to_end(&mut stream)).starts_with("HTTP/1.1 200"));
     let deadline = Instant::now() + LONG;
     while socket(&cookie) != 401 {
         assert!(Instant::now() < deadline, "the session outlived its key");

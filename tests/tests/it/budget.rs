@@ -244,6 +244,7 @@ fn room_is_refused_while_it_is_reserved_and_for_the_day_once_it_is_spent() {
     assert_eq!(refusal.retry_in, Duration::from_millis(refusal.ends_ms - AFTERNOON_MS));
     assert!(two.day().is_reached && !one.day().is_reached);
     two.spend(10);
+    assert!(!two.day().is_reached, "a cheaper one had room");
     assert_eq!(two.lack(0), (BudgetPeriod::Daily, Lack::Spent), "what has no known price needs room too");
 }
 

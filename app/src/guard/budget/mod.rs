@@ -82,8 +82,16 @@ struct Books {
     link: Option<Link>,
     /// What the ledger holds is all that there is to know: it has been told everything once.
     is_whole: bool,
-    /// Names of the day and month in which a call was refused for good.
-    reached: [Option<String>; 2],
+    /// The day and month in which a call was refused for good.
+    reached: [Option<Reached>; 2],
+}
+
+/// A period whose limit left no room for a call.
+struct Reached {
+    /// The period's name.
+    name: String,
+    /// Nothing was let through since. (A call that may cost much has no room sooner than others.)
+    stands: bool,
 }
 
 impl Budget {
@@ -134,10 +142,17 @@ impl Budget {
     /// # Errors
     /// When there is no room; where the budget is not enforced, there always is.
     pub async fn reserve(&self, nanousd: u64, patience: Duration) -> Result<Reservation, Refusal> {
-        let shared = &self.shared;
-        if !shared.enforced {
+        if !self.shared.enforced {
             return Ok(self.reservation(None));
         }
+        let number = self.find_room(nanousd, patience).await?;
+        self.shared.books().let_through();
+        Ok(self.reservation(Some(number)))
+    }
+
+    /// The same where there may be none: the number of the call that has room now.
+    async fn find_room(&self, nanousd: u64, patience: Duration) -> Result<u64, Refusal> {
+        let shared = &self.shared;
         let number = shared.calls.fetch_add(1, Ordering::Relaxed);
         let expires_ms =
             shared.own_ms().saturating_add(clock::micros(patience.saturating_add(GRACE)) / 1_000);
@@ -147,17 +162,17 @@ impl Budget {
             let mut books = shared.books();
             books.pace.call();
             if books.ledger.reserve_in_lot(call) {
-                return Ok(self.reservation(Some(number)));
+                return Ok(number);
             }
             books.lot_for(call, &shared.today())
         };
         if let Some(lot_nanousd) = lot {
             match shared.reserve_in_new_lot(call, lot_nanousd).await {
-                Some(true) => return Ok(self.reservation(Some(number))),
+                Some(true) => return Ok(number),
                 Some(false) => {}
                 // It is not waited for twice.
                 None => {
-                    return shared.reserve_alone(call, Stands::Here).map(|()| self.reservation(Some(number)));
+                    return shared.reserve_alone(call, Stands::Here).map(|()| number);
                 }
             }
         }
@@ -174,7 +189,7 @@ impl Budget {
                 }
                 books.ledger.told(&outgoing, &heard.incoming);
                 match heard.outcome {
-                    Outcome::Reserved => return Ok(self.reservation(Some(number))),
+                    Outcome::Reserved => return Ok(number),
                     Outcome::Full(period) => {
                         let is_spent = heard.spent_in(period) + call.nanousd > shared.limits.of(period);
                         let lack = if is_spent { Lack::Spent } else { Lack::Reserved };
@@ -191,7 +206,7 @@ impl Budget {
                 if matches!(error, StoreError::Failed(_)) { Stands::Told } else { Stands::Here }
             }
         };
-        shared.reserve_alone(call, stands).map(|()| self.reservation(Some(number)))
+        shared.reserve_alone(call, stands).map(|()| number)
     }
 
     fn reservation(&self, call: Option<u64>) -> Reservation {
@@ -228,7 +243,7 @@ impl Budget {
                 spent: books.ledger.spent(Money::Real, span),
                 reserved: books.ledger.reserved_nanousd(),
                 simulated: books.ledger.spent(Money::Simulated, span),
-                is_reached: books.reached[period as usize].as_ref() == Some(&span.name),
+                is_reached: books.is_reached(period, &span.name),
                 span: span.clone(),
             }
         };
@@ -331,18 +346,31 @@ impl Books {
         let till_its_end = Duration::from_millis(ends_ms.saturating_sub(today.at_ms));
         let retry_in = if lack == Lack::Spent { till_its_end } else { SOON };
         let refusal = Refusal { period, lack, ends_ms: *ends_ms, retry_in };
-        if lack == Lack::Spent && self.reached[period as usize].as_ref() != Some(name) {
-            self.reached[period as usize] = Some(name.clone());
+        if lack != Lack::Spent {
+            return refusal;
+        }
+        let before = self.reached[period as usize].replace(Reached { name: name.clone(), stands: true });
+        if before.is_none_or(|before| before.name != *name) {
             tracing::warn!(
                 period = period.as_str(),
                 limit_nanousd = self.ledger.limits().of(period),
                 spent_nanousd = self.ledger.spent(Money::Real, span(today, period)),
                 until = clock::rfc3339(*ends_ms),
-                "The budget is used up: real providers are not asked any more; budget.daily_usd and budget.monthly_usd set \
-                 the limits"
+                "The budget is used up, or has no room for a call as dear as this: real providers are not asked for it; \
+                 budget.daily_usd and budget.monthly_usd set the limits"
             );
         }
         refusal
+    }
+
+    /// There was room for a call.
+    fn let_through(&mut self) {
+        self.reached.iter_mut().flatten().for_each(|reached| reached.stands = false);
+    }
+
+    /// Whether the last call in the period of this name was refused for good.
+    fn is_reached(&self, period: BudgetPeriod, name: &str) -> bool {
+        self.reached[period as usize].as_ref().is_some_and(|reached| reached.stands && reached.name == name)
     }
 
     /// How large a lot should be that this call is to ask for; nothing where it had better ask for itself. One asks at a time.

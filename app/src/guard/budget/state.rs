@@ -83,6 +83,6 @@ pub struct PeriodState {
     pub reserved: u64,
     /// What simulated providers would have cost; it takes no room.
     pub simulated: u64,
-    /// A call was refused in it because its limit is reached.
+    /// The last call in it was refused because its limit is reached, or would be by it.
     pub is_reached: bool,
 }

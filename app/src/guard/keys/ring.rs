@@ -53,6 +53,11 @@ impl KeyRing {
         self.keys.values().filter(|key| key.refusal(now).is_none()).count()
     }
 
+    /// Whether the key of this id is taken now.
+    pub fn is_in_force(&self, id: &str, now: Timestamp) -> bool {
+        self.keys.get(id).is_some_and(|key| key.refusal(now).is_none())
+    }
+
     /// The key that was shown, if it is taken now.
     ///
     /// # Errors
