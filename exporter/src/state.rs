@@ -4,7 +4,7 @@
 //! [`State::apply_entry`](crate::apply) and the few inputs below; each is a deterministic function of the state and
 //! its arguments, without a clock or I/O, so that replaying the same entries always gives the same state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -86,8 +86,9 @@ pub struct Producer {
 }
 
 impl Producer {
-    fn is_silent(&self, stream_now_ms: u64) -> bool {
-        self.last_entry_ms.saturating_add(PRODUCER_SILENT_MS) < stream_now_ms
+    fn is_silent(&self, stream_clocks: &[u64]) -> bool {
+        let clock = stream_clocks.get(self.stream as usize);
+        clock.is_some_and(|&clock| self.last_entry_ms.saturating_add(PRODUCER_SILENT_MS) < clock)
     }
 }
 
@@ -184,24 +185,31 @@ impl State {
         self.revision += u64::from(changed);
     }
 
-    /// Whether a producer has sent nothing for 30 days, by the stream's clock.
-    pub fn is_silent(&self, producer: &str, stream_now_ms: u64) -> bool {
-        self.producers.get(producer).is_some_and(|producer| producer.is_silent(stream_now_ms))
+    /// Producers that have sent nothing for 30 days, by the clock of their stream, as far as that is not ahead of `now_ms`.
+    pub fn silent_producers(&self, now_ms: u64) -> Vec<&str> {
+        let clocks = self.stream_clocks(now_ms);
+        let silent = self.producers.iter().filter(|(_, producer)| producer.is_silent(&clocks));
+        silent.map(|(id, _)| id.as_str()).collect()
     }
 
-    /// All producers that are.
-    pub fn silent_producers(&self, stream_now_ms: u64) -> impl Iterator<Item = &str> {
-        let silent = self.producers.iter().filter(move |(_, producer)| producer.is_silent(stream_now_ms));
-        silent.map(|(id, _)| id.as_str())
+    /// Leaves of `producers` those that are.
+    pub fn retain_silent(&self, producers: &mut HashSet<String>, now_ms: u64) {
+        let clocks = self.stream_clocks(now_ms);
+        producers.retain(|id| self.producers.get(id).is_some_and(|producer| producer.is_silent(&clocks)));
+    }
+
+    /// The time of each stream's newest entry, in their order.
+    fn stream_clocks(&self, now_ms: u64) -> Vec<u64> {
+        self.streams.values().map(|stream| stream.floor.ms.min(now_ms)).collect()
     }
 
     /// Those of them that are to be forgotten, for there are too many.
-    pub fn surplus_producers(&self, stream_now_ms: u64) -> Vec<String> {
+    pub fn surplus_producers(&self, now_ms: u64) -> Vec<String> {
         let surplus = self.producers.len().saturating_sub(MAX_PRODUCERS);
         if surplus == 0 {
             return Vec::new();
         }
-        let mut silent: Vec<&str> = self.silent_producers(stream_now_ms).collect();
+        let mut silent = self.silent_producers(now_ms);
         silent.sort_unstable_by_key(|id| (self.producers[*id].last_entry_ms, *id));
         silent.into_iter().take(surplus).map(str::to_owned).collect()
     }
@@ -310,24 +318,25 @@ mod tests {
 
     #[test]
     fn of_too_many_producers_those_are_forgotten_that_are_silent_longest() {
-        let mut state = State::new(Uuid::nil(), &[], 0);
+        let mut state = State::new(Uuid::nil(), &["a".to_owned(), "b".to_owned()], 0);
         let id = |number: u64| format!("p{number:05}");
         // The later ones come first in the order of ids.
         for number in 0..MAX_PRODUCERS as u64 {
             state.expect_after(&id(number), 1, 1_000_000 - number);
         }
         let later = 1_000_000 + PRODUCER_SILENT_MS;
-        assert_eq!(state.silent_producers(later).count(), MAX_PRODUCERS - 1);
+        state.streams.get_mut("b").unwrap().floor = EntryId { ms: later, seq: 0 };
+        assert_eq!(state.silent_producers(later), Vec::<&str>::new(), "another stream's clock says nothing");
+        state.streams.get_mut("a").unwrap().floor = EntryId { ms: u64::MAX, seq: 0 };
+        assert_eq!(state.silent_producers(later).len(), MAX_PRODUCERS - 1);
         assert_eq!(state.surplus_producers(later), Vec::<String>::new());
         state.expect_after("new", 1, later);
         state.expect_after("newer", 1, later);
         let last = MAX_PRODUCERS as u64 - 1;
         assert_eq!(state.surplus_producers(later), [id(last), id(last - 1)]);
         assert_eq!(state.surplus_producers(1_000_000), Vec::<String>::new(), "none is silent yet");
-        assert!(
-            state.is_silent(&id(1), later)
-                && !state.is_silent(&id(0), later)
-                && !state.is_silent("nobody", later)
-        );
+        let mut some = HashSet::from([id(0), id(1), "nobody".to_owned()]);
+        state.retain_silent(&mut some, later);
+        assert_eq!(some, HashSet::from([id(1)]));
     }
 }

@@ -21,14 +21,16 @@ pub(super) fn value(text: &str, start: usize, end: usize) -> Option<(usize, usiz
 }
 
 /// The same, to the end of the line, or to a private key, which goes on beyond that.
-pub(super) fn rest_of_line(text: &str, start: usize, _: usize) -> Option<(usize, usize)> {
+pub(super) fn rest_of_line(text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
+    // The candidate ends with the value's first character; a line may have ended before that, where a long header was folded.
+    let first = end - text[start..end].chars().next_back()?.len_utf8();
     let is_key = |rest: &str| {
         let name = rest.strip_prefix("-----BEGIN ").and_then(|rest| rest.split('-').next());
         name.is_some_and(|name| name.contains("PRIVATE KEY"))
     };
-    let ends = |at: usize, found: &str| found != "-" || is_key(&text[start + at..]);
-    let mut marks = text[start..].match_indices(['\r', '\n', '-']);
-    let end = marks.find(|(at, found)| ends(*at, found)).map_or(text.len(), |(at, _)| start + at);
+    let ends = |at: usize, found: &str| found != "-" || is_key(&text[first + at..]);
+    let mut marks = text[first..].match_indices(['\r', '\n', '-']);
+    let end = marks.find(|(at, found)| ends(*at, found)).map_or(text.len(), |(at, _)| first + at);
     let from = behind_sign(text, start, end)?;
     // Before a key there may be nothing; the key's own row goes on from there.
     (from < end || text[end..].starts_with('-')).then_some((from, end))

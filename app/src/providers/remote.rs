@@ -71,6 +71,8 @@ struct Course<'a> {
     deadline: Instant,
     /// One of the places for calls, but not during a pause.
     place: Option<SemaphorePermit<'a>>,
+    /// How long it waited for a place again, after pauses.
+    waited: Duration,
     /// What was used so far.
     spent: Spent,
     attempts: u32,
@@ -95,7 +97,13 @@ impl Remote {
         let patience = self.settings.timeout.min(request.patience);
         let hurried = super::is_hurried(deadline.saturating_duration_since(Instant::now()), patience);
         let question = dialect::question(&request);
-        let mut course = Course { deadline, place: Some(place), spent: Spent::default(), attempts: 0 };
+        let mut course = Course {
+            deadline,
+            place: Some(place),
+            waited: Duration::ZERO,
+            spent: Spent::default(),
+            attempts: 0,
+        };
         let mut failure = ProviderError::new(ErrorKind::ModelGone, "");
         for model in self.candidates(request.model) {
             match self.ask_model(model, &question, &mut course).await {
@@ -109,6 +117,7 @@ impl Remote {
                 }
             }
         }
+        let hurried = hurried || super::is_hurried(patience.saturating_sub(course.waited), patience);
         let hurried = hurried && failure.kind == ErrorKind::Timeout;
         Err(ProviderError { spent: Box::new(course.spent), attempts: course.attempts, hurried, ..failure })
     }
@@ -181,7 +190,9 @@ impl Remote {
             );
             course.place = None;
             tokio::time::sleep(pause).await;
+            let begun = Instant::now();
             course.place = self.place(course.deadline).await;
+            course.waited += begun.elapsed();
             if course.place.is_none() {
                 return Err(error);
             }

@@ -158,7 +158,7 @@ fn an_analysis_is_told_as_it_happens() {
 
 #[test]
 fn who_leaves_before_anybody_was_asked_gives_up_its_place() {
-    let app = App::start(&[("limits.concurrent_analyses", "1"), ("simulated.latency", "1500ms")]);
+    let app = App::start(&[("limits.concurrent_analyses", "1"), ("simulated.latency", "8s")]);
     let begin = || {
         let mut stream = app.connect();
         write!(stream, "GET /api/v1/wall-bounce/analyze?query=Why HTTP/1.1\r\nhost: localhost\r\n\r\n")

@@ -196,9 +196,13 @@ impl State {
     /// that have become possible at zero.
     fn providers_configured(&mut self, event: &ProvidersConfigured<'_>, t_ms: u64) {
         let configured = |state: &Self| -> Vec<ValueId> {
-            let recent = |last_t_ms: u64| last_t_ms + CONFIGURED_KEPT_MS >= t_ms;
-            let instances = state.instances.values().filter(|instance| recent(instance.last_t_ms));
-            instances.flat_map(|instance| instance.providers.iter().copied()).collect()
+            // Of the one that states it, what it stated before counts however long ago that was.
+            let recent = |name: &str, last_t_ms: u64| {
+                name == event.app_instance || last_t_ms + CONFIGURED_KEPT_MS >= t_ms
+            };
+            let instances =
+                state.instances.iter().filter(|(name, instance)| recent(name, instance.last_t_ms));
+            instances.flat_map(|(_, instance)| instance.providers.iter().copied()).collect()
         };
         let known_before = self.instances.values().any(|instance| !instance.providers.is_empty());
         let before = configured(self);

@@ -25,6 +25,8 @@ use crate::turn::Durable;
 
 /// A checkpoint is written at most so often, and Redis is told so often, changed or not: it may have forgotten.
 const TICK: Duration = Duration::from_secs(1);
+/// Our clock was set back, if it says so much less than at the last tick.
+const SET_BACK_MS: u64 = 60_000;
 /// Items that wait to be copied to the quarantine; more in one tick are counted, not copied.
 const MAX_QUARANTINED: usize = 1_000;
 
@@ -36,6 +38,8 @@ pub(super) struct Holder<'a> {
     caught_up: Vec<bool>,
     /// What the last durable checkpoint allows to be told.
     durable: Durable,
+    /// The time of the last tick.
+    last_tick_ms: Option<u64>,
     /// Producers of whom Redis is told no more, until they speak again.
     hushed: HashSet<String>,
     quarantine: Vec<Quarantined>,
@@ -54,6 +58,7 @@ impl<'a> Holder<'a> {
             state,
             caught_up,
             durable: Durable::default(),
+            last_tick_ms: None,
             hushed: HashSet::new(),
             quarantine: Vec::new(),
             store_failing: false,
@@ -145,7 +150,11 @@ impl<'a> Holder<'a> {
         if self.state.series.hold_newborn(now_ms, hold_ms) {
             self.state.revision += 1;
         }
-        self.state.forget_the_future(now_ms);
+        // Whose clock is behind has no reason to forget what others tell.
+        if self.last_tick_ms.is_none_or(|last_ms| now_ms + SET_BACK_MS < last_ms) {
+            self.state.forget_the_future(now_ms);
+        }
+        self.last_tick_ms = Some(now_ms);
         let changed = self.durable.revision != Some(self.state.revision);
         let kept =
             if changed { self.commit(now_ms).map(Some) } else { self.pipeline.store.renew().map(|()| None) };
@@ -201,8 +210,7 @@ impl<'a> Holder<'a> {
         own.checkpoint_size.set(bytes.len() as f64);
         own.series.set(self.state.series.len() as f64);
         self.durable = Durable::of(&self.state, &self.pipeline.settings.streams);
-        let stream_now_ms = self.stream_now_ms(now_ms);
-        self.hushed.retain(|producer| self.state.is_silent(producer, stream_now_ms));
+        self.state.retain_silent(&mut self.hushed, now_ms);
         self.durable.withdraw(&self.hushed);
         Ok(Arc::new(bytes))
     }
@@ -266,29 +274,23 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// The newest entry's time, by the stream's clock, but not ahead of ours.
-    fn stream_now_ms(&self, now_ms: u64) -> u64 {
-        let newest = self.state.streams.values().map(|stream| stream.floor.ms).max().unwrap_or(0);
-        newest.min(now_ms)
-    }
-
     /// Removes the acknowledgements of producers that have long been silent, so that they do not fill Redis. The state knows them still: one
     /// that comes back is counted on. Of too many the oldest are forgotten, in Redis first, for an acknowledgement that the state does
     /// not know looks like another state's.
     fn hush_silent(&mut self, now_ms: u64) {
-        let stream_now_ms = self.stream_now_ms(now_ms);
-        let silent = self.state.silent_producers(stream_now_ms).filter(|id| !self.hushed.contains(*id));
+        let silent = self.state.silent_producers(now_ms).into_iter().filter(|id| !self.hushed.contains(*id));
         let silent: Vec<String> = silent.map(str::to_owned).collect();
-        if self.take_from_redis(&silent) {
-            info!(
-                producers = silent.len(),
-                "producers were silent for 30 days; their acknowledgements leave Redis"
-            );
+        if !silent.is_empty() {
+            if !self.take_from_redis(&silent) {
+                return;
+            }
+            info!(producers = silent.len(), "silent for 30 days: their acknowledgements leave Redis");
             self.hushed.extend(silent);
             self.durable.withdraw(&self.hushed);
         }
-        let surplus = self.state.surplus_producers(stream_now_ms);
-        if self.take_from_redis(&surplus) {
+        // All of them are hushed by now: nothing that is durable tells Redis of them.
+        let surplus = self.state.surplus_producers(now_ms);
+        if !surplus.is_empty() && self.take_from_redis(&surplus) {
             info!(
                 producers = surplus.len(),
                 "forgetting the producers that were silent longest: there are too many"
@@ -297,10 +299,9 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Whether there are any, and Redis acknowledges nothing of them any more.
+    /// Whether Redis acknowledges nothing of these any more.
     fn take_from_redis(&mut self, producers: &[String]) -> bool {
-        !producers.is_empty()
-            && self.pipeline.acknowledgers.iter_mut().all(|stream| stream.forget(producers).is_ok())
+        self.pipeline.acknowledgers.iter_mut().all(|stream| stream.forget(producers).is_ok())
     }
 }
 

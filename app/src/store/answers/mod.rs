@@ -158,12 +158,12 @@ impl Answers {
                     shared.looked(CacheType::Memory, true);
                     return found(report, CacheType::Memory);
                 }
-                Arrival::Answer(_) | Arrival::NotKept => {
+                Arrival::NotKept => {
                     shared.looked(CacheType::Memory, false);
                     return shared.missing(key, None);
                 }
-                // Who was making it has gone: somebody else begins.
-                Arrival::Lost => {}
+                // Who was making it has gone, or found one that is too old for this: one of those who wait begins.
+                Arrival::Lost | Arrival::Answer(_) => {}
             }
         };
         // Once more: the answer may have come between looking and boarding.
