@@ -87,13 +87,12 @@ fn settle(permit: Permit, failure: Option<&ProviderError>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use techsapo_shared::labels::{BreakerState, Service, TaskType};
+    use techsapo_shared::labels::{BreakerState, Service};
 
     use super::super::breaker::{Breakers, Policy};
     use super::*;
-    use crate::providers::Before;
     use crate::telemetry::Recorder;
 
     /// Never answers in time.
@@ -137,15 +136,7 @@ mod tests {
                 Breakers::new("under-test", Recorder::off()).add(Service::from(Name::Claude), policy);
             let guarded = Guarded::new(Arc::new(Late { hurried }), Arc::clone(&breaker));
             for _ in 0..2 {
-                let request = CompletionRequest {
-                    prompt: "Why?",
-                    task_type: TaskType::Basic,
-                    model: None,
-                    material: None,
-                    before: Before::Nothing,
-                    deadline: Instant::now(),
-                    patience: Duration::ZERO,
-                };
+                let request = CompletionRequest::of("Why?");
                 assert_eq!(guarded.complete(request).await.unwrap_err().kind, ErrorKind::Timeout);
             }
             assert_eq!(breaker.state(), state, "hurried: {hurried}");

@@ -181,10 +181,6 @@ pub(super) fn refused(kind: ErrorKind, status: StatusCode, code: &str) -> Provid
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
-    use techsapo_shared::labels::TaskType;
-
     use super::super::Material;
     use super::*;
 
@@ -194,13 +190,9 @@ mod tests {
 
     fn words_with(material: Option<&Material>, answers: &[&str]) -> String {
         question(&CompletionRequest {
-            prompt: "Why?",
-            task_type: TaskType::Basic,
-            model: None,
             material,
             before: Before::Merge(answers),
-            deadline: Instant::now(),
-            patience: Duration::ZERO,
+            ..CompletionRequest::of("Why?")
         })
     }
 

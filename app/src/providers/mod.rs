@@ -67,6 +67,22 @@ impl CompletionRequest<'_> {
     }
 }
 
+#[cfg(test)]
+impl<'a> CompletionRequest<'a> {
+    /// A question with nothing beside it, whose time is over.
+    pub(crate) fn of(prompt: &'a str) -> Self {
+        Self {
+            prompt,
+            task_type: TaskType::Basic,
+            model: None,
+            material: None,
+            before: Before::Nothing,
+            deadline: Instant::now(),
+            patience: Duration::ZERO,
+        }
+    }
+}
+
 /// Whether `left` is clearly less than the whole `patience`.
 fn is_hurried(left: Duration, patience: Duration) -> bool {
     left < patience.mul_f64(0.9)

@@ -71,7 +71,7 @@ struct Course<'a> {
     deadline: Instant,
     /// One of the places for calls, but not during a pause.
     place: Option<SemaphorePermit<'a>>,
-    /// How long it waited for a place again, after pauses.
+    /// How long it waited for a place, at first and after pauses.
     waited: Duration,
     /// What was used so far.
     spent: Spent,
@@ -90,20 +90,19 @@ impl Remote {
     }
 
     async fn ask(&self, request: CompletionRequest<'_>) -> Result<Completion, ProviderError> {
-        let deadline = request.deadline.min(Instant::now() + self.settings.timeout);
-        let Some(place) = self.place(deadline).await else {
-            return Err(ProviderError::new(ErrorKind::Saturated, ""));
-        };
-        let patience = self.settings.timeout.min(request.patience);
-        let hurried = super::is_hurried(deadline.saturating_duration_since(Instant::now()), patience);
-        let question = dialect::question(&request);
+        let begun = Instant::now();
         let mut course = Course {
-            deadline,
-            place: Some(place),
+            deadline: request.deadline.min(begun + self.settings.timeout),
+            place: None,
             waited: Duration::ZERO,
             spent: Spent::default(),
             attempts: 0,
         };
+        let time = course.deadline.saturating_duration_since(begun);
+        if !self.take_place(&mut course).await {
+            return Err(ProviderError::new(ErrorKind::Saturated, ""));
+        }
+        let question = dialect::question(&request);
         let mut failure = ProviderError::new(ErrorKind::ModelGone, "");
         for model in self.candidates(request.model) {
             match self.ask_model(model, &question, &mut course).await {
@@ -117,14 +116,19 @@ impl Remote {
                 }
             }
         }
-        let hurried = hurried || super::is_hurried(patience.saturating_sub(course.waited), patience);
-        let hurried = hurried && failure.kind == ErrorKind::Timeout;
+        let patience = self.settings.timeout.min(request.patience);
+        let hurried = failure.kind == ErrorKind::Timeout
+            && super::is_hurried(time.saturating_sub(course.waited), patience);
         Err(ProviderError { spent: Box::new(course.spent), attempts: course.attempts, hurried, ..failure })
     }
 
-    /// A place for a call, if one is free before the deadline.
-    async fn place(&self, deadline: Instant) -> Option<SemaphorePermit<'_>> {
-        timeout_at(deadline.into(), self.places.acquire()).await.ok()?.ok()
+    /// Waits for a place for a call; says whether one was free before the deadline.
+    async fn take_place<'a>(&'a self, course: &mut Course<'a>) -> bool {
+        let begun = Instant::now();
+        let place = timeout_at(course.deadline.into(), self.places.acquire()).await;
+        course.place = place.ok().and_then(Result::ok);
+        course.waited += begun.elapsed();
+        course.place.is_some()
     }
 
     /// The models to ask, one after another as each turns out to be gone: the one that is wanted; or all, but those known
@@ -190,10 +194,7 @@ impl Remote {
             );
             course.place = None;
             tokio::time::sleep(pause).await;
-            let begun = Instant::now();
-            course.place = self.place(course.deadline).await;
-            course.waited += begun.elapsed();
-            if course.place.is_none() {
+            if !self.take_place(course).await {
                 return Err(error);
             }
         }

@@ -150,7 +150,7 @@ impl<'a> Holder<'a> {
         if self.state.series.hold_newborn(now_ms, hold_ms) {
             self.state.revision += 1;
         }
-        // Whose clock is behind has no reason to forget what others tell.
+        // Whose clock is behind has no reason to forget what others tell; whether it was set back before the start, nobody knows.
         if self.last_tick_ms.is_none_or(|last_ms| now_ms + SET_BACK_MS < last_ms) {
             self.state.forget_the_future(now_ms);
         }

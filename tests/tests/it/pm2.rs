@@ -108,6 +108,7 @@ fn what_keeps_failing_is_started_ever_less_often_and_wrong_settings_end_it() {
         let logs = pm2.run(&["logs", "techsapo", "--nostream", "--lines", "200"]);
         logs.matches("budget.daily_usd").count()
     };
+    let mut begun = 1;
     let has_ended = || pm2.process("techsapo")["pid"] == 0;
     wait::until_true("it says what is wrong", || {
         if complaints() > 0 {
@@ -117,14 +118,14 @@ fn what_keeps_failing_is_started_ever_less_often_and_wrong_settings_end_it() {
         thread::sleep(Duration::from_secs(5));
         if complaints() == 0 && has_ended() {
             pm2.run(&["restart", ECOSYSTEM, "--only", "techsapo"]);
+            begun += 1;
         }
         false
     });
-    let said = complaints();
     // Takes longer than the pause after which it would be tried again.
     pm2.run(&["restart", "techsapo-exporter"]);
     wait::until_true("the exporter serves again", || pm2.page().is_some());
-    assert_eq!((complaints(), has_ended()), (said, true), "it is not tried again");
+    assert!((1..=begun).contains(&complaints()) && has_ended(), "it is not tried again");
     // PM2 keeps what it was once given until it is given another value.
     pm2.set(&[("TECHSAPO_BUDGET_DAILY_USD", "5")]);
     pm2.run(&["restart", ECOSYSTEM, "--only", "techsapo"]);

@@ -227,15 +227,7 @@ mod tests {
 
     fn ask(behaviour: &Behaviour, prompt: &str) -> Result<Completion, ProviderError> {
         let provider = Simulated::new(Name::SimulatedGemini, "m".to_owned(), behaviour.clone());
-        provider.outcome(&CompletionRequest {
-            prompt,
-            task_type: TaskType::Basic,
-            model: None,
-            material: None,
-            before: Before::Nothing,
-            deadline: Instant::now(),
-            patience: Duration::ZERO,
-        })
+        provider.outcome(&CompletionRequest::of(prompt))
     }
 
     #[test]
@@ -282,15 +274,7 @@ mod tests {
     #[test]
     fn a_previous_answer_is_billed_as_input() {
         let provider = Simulated::new(Name::SimulatedGemini, "m".to_owned(), behaviour());
-        let request = CompletionRequest {
-            prompt: "abcd",
-            task_type: TaskType::Basic,
-            model: Some("m"),
-            material: None,
-            before: Before::Nothing,
-            deadline: Instant::now(),
-            patience: Duration::ZERO,
-        };
+        let request = CompletionRequest { model: Some("m"), ..CompletionRequest::of("abcd") };
         assert_eq!(provider.outcome(&request).unwrap().spent.tokens.input, 1);
         let later = CompletionRequest { before: Before::Improve("12345678"), ..request };
         assert_eq!(provider.outcome(&later).unwrap().spent.tokens.input, 3);
