@@ -3,6 +3,7 @@
 
 pub mod agreement_command;
 pub mod analysis;
+mod changes;
 pub mod cli;
 mod clients;
 pub mod clock;

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use techsapo_shared::event::{ConfigChanged, ErrorEvent, Event};
+use techsapo_shared::event::{ErrorEvent, Event};
 use techsapo_shared::labels::{ConfigComponent, Service, Severity};
 
+use crate::changes::{Changes, joined};
 use crate::clock;
 use crate::config::ConfigError;
 use crate::configured::Configured;
@@ -25,6 +26,7 @@ pub(crate) struct Reloader {
     live: Arc<LiveProviders>,
     recorder: Recorder,
     configured: Configured,
+    changes: Changes,
     assembled: Assembled,
     /// The bytes of every file when they were read last.
     read: Vec<Option<Vec<u8>>>,
@@ -40,12 +42,14 @@ impl Reloader {
         mut assembled: Assembled,
         recorder: Recorder,
         configured: Configured,
+        changes: Changes,
     ) -> Result<Self, ReloadError> {
         let read = contents(&sources);
         let providers = sources.read()?.assemble(&mut assembled)?;
         let live = Arc::new(LiveProviders::new(providers));
         configured.state_providers(&live.current());
-        Ok(Self { sources, live, recorder, configured, assembled, read })
+        changes.look_at(ConfigComponent::Providers, &joined(&read));
+        Ok(Self { sources, live, recorder, configured, changes, assembled, read })
     }
 
     /// The providers that it keeps.
@@ -104,8 +108,7 @@ impl Reloader {
             providers = list(after.iter().collect()),
             "The providers have changed"
         );
-        let change = ConfigChanged { t: clock::unix_ms(), component: ConfigComponent::Providers };
-        self.recorder.record(&Event::ConfigChanged(change));
+        self.changes.look_at(ConfigComponent::Providers, &joined(&self.read));
         self.configured.state_providers(&self.live.current());
     }
 }

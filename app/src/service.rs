@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use techsapo_shared::event::WHOLE_PPM;
-use techsapo_shared::labels::ClosedLabel;
+use techsapo_shared::labels::{ClosedLabel, ConfigComponent};
 use techsapo_tls::ClientTls;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::analysis::{Admission, Analyzer, Limits};
+use crate::changes::Changes;
 use crate::clock;
 use crate::config::Settings;
 use crate::configured::Configured;
@@ -163,8 +164,11 @@ pub async fn serve(
     keys.announce();
     let assembled = Assembled::new(breakers.clone(), &settings.breakers, budget.clone());
     let sources = Sources::new(&settings, vendor_keys);
+    let changes = Changes::open(&settings.journal.dir, recorder.clone());
+    changes.look_at_settings(&settings);
     let configured = Configured::new(recorder.clone(), &instance, settings.budget.clone());
-    let reloader = Reloader::start(sources, assembled, recorder.clone(), configured.clone())?;
+    let reloader =
+        Reloader::start(sources, assembled, recorder.clone(), configured.clone(), changes.clone())?;
     configured.state_budget();
     let turnstile = Turnstile::new(tokio::runtime::Handle::current().metrics().num_workers());
     let analyzer = Analyzer::new(reloader.live(), limits, turnstile.clone())
@@ -185,7 +189,8 @@ pub async fn serve(
     background.spawn(live.clone().keep());
     background.spawn(redis.clone().keep_connected());
     background.spawn(budget.clone().keep());
-    background.spawn(keys.clone().follow(recorder.clone()));
+    background.spawn(keys.clone().follow(recorder.clone(), changes.clone()));
+    background.spawn(changes.follow(ConfigComponent::Certificates, tls::files(&settings)));
     background.spawn(configured.repeat(reloader.live()));
     background.spawn(reloader.watch());
     if let Some(documents) = documents.clone() {

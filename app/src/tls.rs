@@ -47,6 +47,13 @@ pub(crate) fn with_authority(
         .map_err(|source| TlsSettingError { setting, source })
 }
 
+/// The files of certificates and keys that the settings name.
+pub(crate) fn files(settings: &Settings) -> Vec<PathBuf> {
+    let tls = &settings.tls;
+    let named = [&tls.ca_file, &tls.cert_file, &tls.key_file, &settings.mysql.ca_file];
+    named.into_iter().flatten().cloned().collect()
+}
+
 fn client_files(settings: &Settings) -> ClientFiles {
     let tls = settings.tls.clone();
     ClientFiles { ca_file: tls.ca_file, cert_file: tls.cert_file, key_file: tls.key_file }

@@ -458,7 +458,7 @@ families! {
     InputSanitization = counter("techsapo_input_sanitization_total", Security)
         .labels(&[("type", D::SanitizationType), ("blocked", D::Blocked)])
         .from("input_sanitization").seed(Seed::All)
-        .help("Findings of input sanitisation.");
+        .help("Findings of input sanitisation. The app finds no html, invalid_encoding or pii: these are for other producers.");
     AnomalyRequests = counter("techsapo_anomaly_requests_total", Security)
         .labels(&[("type", D::AnomalyType)]).from("anomaly").seed(Seed::All)
         .help("Requests that behaved unusually.");
@@ -495,7 +495,7 @@ families! {
     // ── Changes ─────────────────────────────────────────────────────────────────────────────────────────────────
     ConfigChanges = counter("techsapo_config_changes_total", Changes)
         .labels(&[("component", D::ConfigComponent)]).from("config_changed").seed(Seed::All)
-        .help("Changes of the configuration in running instances.");
+        .help("Changes of what instances are configured with, made while they run or by a restart.");
     ProviderChanges = counter("techsapo_llm_provider_changes_total", Changes)
         .labels(&[("provider", D::Provider), ("change", D::ProviderChange)])
         .from("providers_configured").seed(Seed::All)

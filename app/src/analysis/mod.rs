@@ -310,10 +310,16 @@ impl Report {
         self.all_calls().map(Call::cost_nanousd).sum()
     }
 
+    /// Whether nobody was asked: a breaker, a limit or the budget refused each call before it was made.
+    fn is_refused(&self) -> bool {
+        !self.calls.is_empty() && self.calls.iter().all(|call| call.status() == Status::Rejected)
+    }
+
     /// How it ended.
     pub fn status(&self) -> Status {
         match self.outcome {
             Ok(_) => Status::Success,
+            Err(_) if self.is_refused() => Status::Rejected,
             Err(Failure::NotEnoughAnswers | Failure::OverBudget) => Status::Error,
             Err(Failure::DeadlineExceeded) => Status::Timeout,
         }

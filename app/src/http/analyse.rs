@@ -9,7 +9,7 @@ use super::answered::Answered;
 use super::error::ApiError;
 use super::ready::Ready;
 use super::wire::{score, usd};
-use crate::analysis::Watch;
+use crate::analysis::{Failure, Watch};
 use crate::clock;
 use crate::facts::{Asker, record_again, record_analysis};
 use crate::store::answers::Search;
@@ -74,19 +74,39 @@ fn log(answered: &Answered, asker: &Asker) {
     let cached = answered.found().map(|found| found.cache_type.as_str());
     let source = report.source().as_str();
     let (task, status) = (report.task_type.as_str(), report.status().as_str());
-    if report.outcome.is_err() {
-        tracing::error!(
-            requestId = request_id,
-            caller,
-            userId = user,
-            taskType = task,
-            providers,
-            status,
-            processingTime = time,
-            cost,
-            "Wall-bounce analysis failed: not enough providers answered"
-        );
-        return;
+    macro_rules! failed {
+        ($level:ident, $message:literal) => {
+            tracing::$level!(
+                requestId = request_id,
+                caller,
+                userId = user,
+                taskType = task,
+                providers,
+                status,
+                processingTime = time,
+                cost,
+                $message
+            )
+        };
+    }
+    match report.outcome {
+        Ok(_) => {}
+        Err(Failure::NotEnoughAnswers) => {
+            return failed!(error, "Wall-bounce analysis failed: not enough providers answered");
+        }
+        Err(Failure::DeadlineExceeded) => {
+            return failed!(
+                error,
+                "Wall-bounce analysis failed: its time was over before enough providers had answered"
+            );
+        }
+        // The owner's decision, and no outage.
+        Err(Failure::OverBudget) => {
+            return failed!(
+                warn,
+                "Wall-bounce analysis refused: the budget has no room for the providers that it needs"
+            );
+        }
     }
     tracing::info!(
         requestId = request_id,

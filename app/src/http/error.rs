@@ -160,7 +160,8 @@ impl ApiError {
             "the budget has no room for the providers that this needs: {why}; try again in {retry_after_s} s, or ask who runs \
              this service to raise budget.daily_usd or budget.monthly_usd"
         );
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "budget_exhausted", message);
+        // What the owner decided is no failure of the service, so that it is not answered with 5xx, which calls people.
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "budget_exhausted", message);
         Self { retry_after_s: Some(retry_after_s), ..error.with_details(details) }
     }
 
@@ -172,7 +173,8 @@ impl ApiError {
 
     pub(super) fn documents_off() -> Self {
         let message = "there are no documents: Google Drive is not set up (drive.key_file)";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "documents_off", message)
+        // As above: nobody is called for what was not set up.
+        Self::new(StatusCode::NOT_FOUND, "documents_off", message)
     }
 
     pub(super) fn documents_unavailable(problem: Option<&str>) -> Self {

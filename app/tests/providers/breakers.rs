@@ -45,6 +45,10 @@ fn shown(app: &App) -> (Value, Value) {
     (health, own["state"].clone())
 }
 
+fn last_analysis(app: &App) -> Value {
+    app.events("analysis").last().unwrap()["status"].clone()
+}
+
 #[test]
 fn a_vendor_that_keeps_failing_is_passed_over_and_a_spare_is_asked_at_once() {
     let world = World::new();
@@ -74,6 +78,24 @@ fn a_vendor_that_keeps_failing_is_passed_over_and_a_spare_is_asked_at_once() {
     assert_eq!(rejected, 2);
     let told = app.generate(&question("critical")).error(502, "not_enough_providers");
     assert_eq!(told["details"]["calls"][0]["error"]["kind"], "circuit_open");
+    assert_eq!(last_analysis(&app), "error", "the others were asked");
+}
+
+#[test]
+fn an_analysis_that_asks_nobody_is_refused_and_did_not_fail() {
+    let world = World::new();
+    let app = world.start(&STAYS_OPEN);
+    for server in &world.servers {
+        server.now([failing()]);
+    }
+    for _ in 0..2 {
+        app.generate(&question("critical")).error(502, "not_enough_providers");
+        assert_eq!(last_analysis(&app), "error");
+    }
+    let told = app.generate(&question("critical")).error(502, "not_enough_providers");
+    let calls = told["details"]["calls"].as_array().unwrap();
+    assert!(calls.iter().all(|call| call["error"]["kind"] == "circuit_open"), "{calls:?}");
+    assert_eq!(last_analysis(&app), "rejected");
 }
 
 #[test]

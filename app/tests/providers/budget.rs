@@ -21,7 +21,7 @@ fn a_vendor_that_the_budget_has_no_room_for_is_never_asked() {
     let world = World::new();
     let app = world.start(&SMALL);
     let response = app.generate(&question("basic"));
-    let error = response.error(503, "budget_exhausted");
+    let error = response.error(429, "budget_exhausted");
     assert_eq!(seen(&world), 0);
     let message = error["message"].as_str().unwrap();
     assert!(
@@ -39,6 +39,8 @@ fn a_vendor_that_the_budget_has_no_room_for_is_never_asked() {
         );
     }
     assert!(app.events("llm_request").iter().all(|call| call["status"] == "rejected"));
+    let analyses = app.events("analysis");
+    assert_eq!((analyses.len(), &analyses[0]["status"]), (1, &json!("rejected")), "nobody was asked");
     let states = app.events("circuit_breaker");
     assert!(states.iter().all(|event| event["service"] == "redis" || event["state"] == "closed"));
     let health = || app.get("/api/v1/health").json()["services"]["budget"].clone();

@@ -153,7 +153,7 @@ fn without_a_key_file_documents_are_off_and_with_a_wrong_one_nothing_starts() {
         ("/api/v1/generate", json!({"prompt": "?", "task_type": "basic", "context": {"documents": true}})),
     ] {
         let answer = post(&app, path, &body);
-        assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &json!("documents_off")));
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("documents_off")));
     }
     assert_eq!(app.get("/api/v1/health").unwrap().json()["services"]["google_drive"]["state"], "off");
 

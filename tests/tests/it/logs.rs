@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use techsapo_tests::vendors::{Manner, VENDORS, Vendors};
 use techsapo_tests::{App, RedisServer, http, wait};
 
 /// In prompts, headers, paths and bodies; none may be found in the log.
@@ -126,4 +128,65 @@ fn two_apps_do_not_share_a_log_file() {
     let mut second = App::of(&redis).set("TECHSAPO_LOG_FILE", &path).spawn();
     assert_eq!(second.process.wait_exit().code(), Some(1));
     assert!(second.process.log().contains("log.file"), "{}", second.process.log());
+}
+
+/// An outage is an error, an answer of little worth and what the owner's budget refuses are warnings, the rest is information.
+#[test]
+fn each_end_of_an_analysis_has_its_level() {
+    let redis = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let vendors = Vendors::start("Yes, the lease must be checked on every write.", Duration::ZERO);
+    let [first, second] = [VENDORS[1], VENDORS[2]];
+    let providers = folder.path().join("providers.toml");
+    fs::write(&providers, vendors.providers_toml(&[first, second], "")).unwrap();
+    let mut app = App::of(&redis)
+        .set("TECHSAPO_PROVIDERS_FILE", providers.to_str().unwrap())
+        .set(first.key_variable, "a-key")
+        .set(second.key_variable, "a-key")
+        .set("TECHSAPO_ANALYSIS_DEADLINE", "2s")
+        .set("TECHSAPO_ANALYSIS_PROVIDER_TIMEOUT", "2s")
+        .set("TECHSAPO_BREAKERS_FAILURES", "100")
+        .start();
+    let ask = |app: &App| {
+        let body = json!({"prompt": "A question", "task_type": "basic"});
+        http::send(http::client().post(format!("{}/api/v1/generate", app.url())).json(&body)).unwrap().status
+    };
+    assert_eq!(ask(&app), 200);
+    vendors.set(second, &Manner::Says("No: bananas ripen faster beside apples.".to_owned()));
+    assert_eq!(ask(&app), 200);
+    vendors.set(second, &Manner::Refuses(500));
+    assert_eq!(ask(&app), 502);
+    vendors.set(second, &Manner::Hangs);
+    assert_eq!(ask(&app), 504);
+    let told = |app: &App| -> Vec<_> {
+        let lines = lines(&app.process.log()).into_iter();
+        let word = |line: &Value, name: &str| line[name].as_str().unwrap_or("none").to_owned();
+        lines
+            .map(|line| (word(&line, "level"), word(&line, "message"), word(&line, "status")))
+            .filter(|(_, message, _)| message.contains("analysis") || message.contains("Quality"))
+            .collect()
+    };
+    let line =
+        |level: &str, message: &str, status: &str| (level.to_owned(), message.to_owned(), status.to_owned());
+    let completed = line("INFO", "Wall-bounce analysis completed", "none");
+    app.sigterm();
+    assert_eq!(
+        told(&app),
+        [
+            completed.clone(),
+            completed,
+            line("WARN", "Quality below threshold", "none"),
+            line("ERROR", "Wall-bounce analysis failed: not enough providers answered", "error"),
+            line(
+                "ERROR",
+                "Wall-bounce analysis failed: its time was over before enough providers had answered",
+                "timeout"
+            ),
+        ]
+    );
+    let refused = "Wall-bounce analysis refused: the budget has no room for the providers that it needs";
+    app.restart_with("TECHSAPO_BUDGET_DAILY_USD", "0.000001");
+    assert_eq!(ask(&app), 429);
+    app.sigterm();
+    assert_eq!(told(&app).last(), Some(&line("WARN", refused, "rejected")));
 }

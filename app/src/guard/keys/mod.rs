@@ -19,11 +19,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use techsapo_shared::event::{ConfigChanged, ErrorEvent, Event};
+use techsapo_shared::event::{ErrorEvent, Event};
 use techsapo_shared::labels::{ConfigComponent, Service, Severity};
 
 use self::file::KeyFileError;
 use self::ring::KeyRing;
+use crate::changes::Changes;
 use crate::clock;
 use crate::telemetry::Recorder;
 use crate::watch::FileWatch;
@@ -64,7 +65,7 @@ impl Keys {
     }
 
     /// Takes in changes of the file, for ever.
-    pub async fn follow(self, recorder: Recorder) {
+    pub(crate) async fn follow(self, recorder: Recorder, changes: Changes) {
         let path = self.path.display();
         let watch = self.path.parent().map(std::fs::create_dir_all).transpose().map_err(notify::Error::io);
         let watch = match watch.and_then(|_| FileWatch::new(&self.path)) {
@@ -77,6 +78,7 @@ impl Keys {
         loop {
             // At first without waiting: it may have changed since it was loaded.
             self.reload(&recorder);
+            changes.look_at(ConfigComponent::ApiKeys, self.ring().listed().as_bytes());
             watch.changed().await;
         }
     }
@@ -110,8 +112,6 @@ impl Keys {
         }
         tracing::info!(%path, usable = ring.usable(Timestamp::now()), "The keys were changed");
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
-        let component = ConfigComponent::ApiKeys;
-        recorder.record(&Event::ConfigChanged(ConfigChanged { t: clock::unix_ms(), component }));
     }
 }
 

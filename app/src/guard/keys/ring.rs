@@ -1,6 +1,6 @@
 //! The keys that are known, and what each may do: a function of the list, the key shown and the time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -46,6 +46,11 @@ impl KeyRing {
     /// Whether none was ever made.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Every key with all that is kept of it: two rings are the same if these are.
+    pub fn listed(&self) -> String {
+        format!("{:?}", self.keys.iter().collect::<BTreeMap<_, _>>())
     }
 
     /// How many are taken now.
