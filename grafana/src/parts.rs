@@ -10,7 +10,7 @@ pub(crate) const RATE: &str = "$__rate_interval";
 /// All that the dashboard shows.
 pub(crate) const RANGE: &str = "$__range";
 /// The API's routes: what callers come for. Probes and pages are no part of it.
-pub(crate) const API: &str = r#"route=~"/api/.*",route!="/api/v1/health""#;
+pub(crate) const API: &str = r#"route=~"/api/.*",route!~"/api/v1/(health|alerts|openapi[.]json)""#;
 /// The bucket of requests that were answered in time, as Prometheus 2 and 3 write its bound.
 const IN_TIME: &str = r#"le=~"10|10[.]0""#;
 

@@ -202,3 +202,45 @@ fn route_kind(route: &str) -> RouteKind {
 async fn status(State(app): State<Arc<App>>) -> impl IntoResponse {
     Json(Event::RuntimeSample(app.sampler.sample().into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use regex::Regex;
+
+    use super::*;
+
+    /// How alerts, objectives and dashboards write "the API".
+    const MATCHER: &str = r#"route=~"/api/.*",route!~"/api/v1/(health|alerts|openapi[.]json)""#;
+
+    /// Else polling would make the API look faster and healthier than callers find it.
+    #[test]
+    fn alerts_and_dashboards_mean_the_same_api() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut files: Vec<_> = fs::read_dir(repository.join("prometheus/rules"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.extend(["config/scaling/shards.yml", "grafana/src/parts.rs"].map(|file| repository.join(file)));
+        let uses = |file: &Path| {
+            let text = fs::read_to_string(file).unwrap();
+            let uses = text.matches(r#"route=~"/api/"#).count();
+            assert_eq!(text.matches(MATCHER).count(), uses, "{} writes it otherwise", file.display());
+            uses
+        };
+        assert!(files.iter().map(|file| uses(file)).sum::<usize>() > 0);
+
+        let written = |operator: &str| {
+            let (_, rest) = MATCHER.split_once(operator).unwrap();
+            Regex::new(&format!("^(?:{})$", rest.split('"').next().unwrap())).unwrap()
+        };
+        let (within, without) = (written("=~\""), written("!~\""));
+        let measured = |path: &str| matches!(route_kind(path), RouteKind::Api | RouteKind::Stream);
+        for (path, _) in routes() {
+            let is_api = path.starts_with(API) && measured(path);
+            assert_eq!(within.is_match(path) && !without.is_match(path), is_api, "{path}");
+        }
+    }
+}

@@ -15,6 +15,8 @@ pub(super) struct Rule {
     pub(super) alerts: bool,
     /// Its expression.
     pub(super) expr: String,
+    /// How long that must hold before it fires.
+    pub(super) held: Option<String>,
     /// Labels that it adds.
     pub(super) labels: BTreeMap<String, String>,
     /// What people are told.
@@ -57,6 +59,7 @@ fn rule(rule: &Value) -> Rule {
         name,
         alerts: rule["alert"].is_string(),
         expr: rule["expr"].as_str().unwrap().to_owned(),
+        held: rule["for"].as_str().map(str::to_owned),
         labels: texts("labels"),
         annotations: texts("annotations"),
     }

@@ -25,7 +25,8 @@ fn each_alert_has_all_kinds_of_tests() {
         let file = yaml(&repository::read(file));
         for test in file["tests"].as_array().unwrap() {
             let name = test["name"].as_str().unwrap();
-            let checks = test["alert_rule_test"].as_array().unwrap();
+            // Where an alert begins is asked of the series that it is (`mutants`).
+            let Some(checks) = test["alert_rule_test"].as_array() else { continue };
             for check in checks {
                 let alert = check["alertname"].as_str().unwrap().to_owned();
                 let kind = name.strip_prefix(&format!("{alert}: ")).unwrap_or_default();
