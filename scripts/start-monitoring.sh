@@ -290,6 +290,22 @@ counted_by_prometheus() {
     sed -n 's/.*"value":\[[^,]*,"\([0-9]*\).*/\1/p'
 }
 
+# The key for the sample analysis, where the app wants one: made once. In API_KEY.
+sample_key_of_processes() {
+  local file=$RUN_DIR/start-monitoring.key
+  command_of app
+  "${COMMAND[@]}" keys create --name start-monitoring --tier basic --to "$file" >"$RUN_DIR/key.log" 2>&1 9>&- </dev/null ||
+    unproven "no API key could be made: $(tail -n 1 "$RUN_DIR/key.log")."
+  API_KEY=$(<"$file")
+}
+
+# unproven WHY: what runs is well, and goes on; that it measures is not shown.
+unproven() {
+  STARTED=()
+  die "$1 What runs goes on running: $0 --status, $0 --stop."
+}
+
+# sample_analysis [TRIES]
 sample_analysis() {
   local answer status
   local -a headers=(--header 'content-type: application/json')
@@ -297,10 +313,20 @@ sample_analysis() {
   if [[ -n $API_KEY ]]; then headers+=(--config -); fi
   answer=$(curl --silent --show-error --noproxy '*' --max-time 60 --write-out '\n%{http_code}' "${headers[@]}" \
     --data '{"prompt":"How do I roll out a change safely?","task_type":"basic"}' \
-    "$(url_of app)/api/v1/generate" 2>&1 <<<"header = \"authorization: Bearer $API_KEY\"") || die "the sample analysis got no answer: $answer"
+    "$(url_of app)/api/v1/generate" 2>&1 <<<"header = \"authorization: Bearer $API_KEY\"") || unproven "the sample analysis got no answer: $answer"
   status=${answer##*$'\n'}
   answer=${answer%$'\n'*}
-  [[ $status == 200 ]] || die "the sample analysis was answered with $status: $answer"
+  if [[ $status == 401 && $ENGINE == none && ${1:-20} -gt 0 ]]; then
+    if [[ -z $API_KEY ]]; then
+      sample_key_of_processes
+      note "the app wants a key, and is asked with the one named start-monitoring"
+    fi
+    # It takes in a new key within a moment.
+    sleep 0.5
+    sample_analysis $((${1:-20} - 1))
+    return
+  fi
+  [[ $status == 200 ]] || unproven "the sample analysis was answered with $status: $answer"
   note "answered; confidence $(sed -n 's/^[^[]*"confidence": *\([0-9.]*\).*/\1/p' <<<"$answer" | head -n 1)"
 }
 
@@ -317,7 +343,7 @@ await_prometheus() {
       note "what Prometheus says of its targets:" >&2
       fetch "$(url_of prometheus)/api/v1/targets?state=active" |
         grep -o '"scrapeUrl":"[^"]*"\|"lastError":"[^"]*"\|"health":"[^"]*"' | paste -d ' ' - - - | sed 's/^/    /' >&2 || true
-      die "the sample analysis did not reach Prometheus within $limit s. docs/troubleshooting.md says where to look."
+      unproven "the sample analysis did not reach Prometheus within $limit s. docs/troubleshooting.md says where to look."
     fi
     if ((SECONDS - dot >= 2)); then
       printf '.'

@@ -5,14 +5,14 @@
 //! circuit breaker, and before the budget.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use techsapo_shared::labels::{Provider as Name, Service};
 
 use crate::config::format::SimulatedMix;
 use crate::config::providers::{self as file, ConfiguredVendor};
-use crate::config::{BreakerSettings, ConfigError, Settings, SimulatedSettings};
+use crate::config::{BreakerSettings, ConfigError, Problem, Settings, SimulatedSettings};
 use crate::guard::breaker::{Breaker, Breakers, Policy};
 use crate::guard::budget::Budget;
 use crate::guard::budget::provider::{Budgeted, Counted};
@@ -73,8 +73,21 @@ impl Sources {
             Some((configured, key))
         };
         let vendors: Vec<_> = vendors.into_iter().filter_map(with_key).collect();
+        // Whoever has a key means to ask its vendor: an emptied file must not put made-up answers in their place.
+        if vendors.is_empty() && !keys.is_empty() && self.mix != SimulatedMix::Always {
+            let sections: Vec<_> = keys.keys().map(|section| format!("[{section}]")).collect();
+            let problem = Problem {
+                place: self.file.as_deref().unwrap_or(Path::new("the built-in file")).display().to_string(),
+                key: "vendors".to_owned(),
+                message: format!(
+                    "there are keys, and none of their vendors stands here: expected {}",
+                    sections.join(", ")
+                ),
+            };
+            return Err(ConfigError { problems: vec![problem] });
+        }
         let simulated = match self.mix {
-            SimulatedMix::Auto => vendors.is_empty(),
+            SimulatedMix::Auto => keys.is_empty(),
             SimulatedMix::Always => true,
             SimulatedMix::Never => false,
         };

@@ -68,9 +68,15 @@ impl Stack {
         command.arg("--default-signal=INT").arg(repository::root().join("scripts").join(name));
         command.args(arguments).stdin(Stdio::null());
         command.env("TECHSAPO_RUN_DIR", &self.run).env("TECHSAPO_BIN_DIR", binaries::folder());
+        command.env("TECHSAPO_KEYS_FILE", self.keys_file());
         command
             .envs(self.ports.iter().map(|(name, port)| (format!("TECHSAPO_PORT_{name}"), port.to_string())));
         command
+    }
+
+    /// Where its app keeps its API keys.
+    pub fn keys_file(&self) -> PathBuf {
+        self.folder().join("keys.toml")
     }
 
     /// Calls `start-monitoring.sh`.

@@ -204,6 +204,16 @@ fn a_changed_file_takes_effect_and_a_wrong_one_changes_nothing() {
     assert_eq!(app.generate(&question("critical")).status, 200, "all four are still asked");
     assert_eq!(configured().len(), 1);
 
+    // A file that was emptied while it is written anew, and one that names nobody whose key there is.
+    for nobody in ["", "# nothing\n"] {
+        let told = errors(&app).len();
+        world.write(nobody);
+        until("the empty file is told", || errors(&app).len() > told);
+        let body = app.generate(&question("critical")).json();
+        assert_eq!(body["simulated"], false, "all four are still asked");
+    }
+    assert_eq!(configured().len(), 1);
+
     world.write(&world.sections(2));
     until("two vendors are left", || configured().len() == 2);
     assert_eq!(configured()[1]["providers"].as_array().unwrap().len(), 2);

@@ -1,8 +1,10 @@
 //! `scripts/start-monitoring.sh` as its users call it, on free ports and in a folder of its own: it starts everything,
 //! proves by Prometheus that a sample was counted, does no harm when called again, and stops what it started.
 
+use std::process::Command;
+
 use techsapo_tests::stack::{SERVICES, said};
-use techsapo_tests::{Stack, wait};
+use techsapo_tests::{Stack, binaries, wait};
 
 #[test]
 fn it_starts_counts_and_stops_what_it_started() {
@@ -26,6 +28,21 @@ fn it_starts_counts_and_stops_what_it_started() {
     let after = stack.ask_prometheus(counted).unwrap();
     assert_eq!(after, before + 11.0, "the second call sends one more sample and disturbs nothing");
     stack.succeed(&["--status"]);
+
+    // With keys, it asks with one of its own, and starts again what died.
+    let mut create = binaries::command("techsapo");
+    create.args(["keys", "create", "--name", "somebody", "--tier", "basic"]);
+    assert!(create.env("TECHSAPO_KEYS_FILE", stack.keys_file()).output().unwrap().status.success());
+    let pid = std::fs::read_to_string(stack.run().join("exporter.pid")).unwrap();
+    assert!(
+        Command::new("kill").args(["-9", pid.split_whitespace().next().unwrap()]).status().unwrap().success()
+    );
+    for _ in 0..2 {
+        let said = stack.succeed(&[]);
+        assert!(said.contains("named start-monitoring"), "{said}");
+    }
+    let list = std::fs::read_to_string(stack.keys_file()).unwrap();
+    assert_eq!(list.matches("[[key]]").count(), 2, "{list}");
 
     stack.succeed(&["--stop"]);
     for service in SERVICES {
