@@ -10,17 +10,19 @@ use axum::response::{IntoResponse, Json};
 use serde::Serialize;
 use serde_json::{Value, json};
 use techsapo_shared::event::JournalSample;
-use techsapo_shared::labels::{ClosedLabel, Service, Vendor};
+use techsapo_shared::labels::{BreakerState, ClosedLabel, Service, TaskType, Vendor};
 use tokio::sync::Mutex;
 
 use super::{App, ExporterClient};
+use crate::analysis::answers_needed;
 use crate::clock;
 use crate::config::RedisSettings;
 use crate::guard::breaker::Breakers;
 use crate::guard::budget::{Budget, BudgetState, Link};
+use crate::providers::Provider;
 use crate::store::audit::AuditStatus;
 use crate::store::drive::Drive;
-use crate::store::redis::Redis;
+use crate::store::redis::{Redis, idle_write};
 use crate::telemetry::Recorder;
 
 /// How long what was found is still true. Callers that come at once share one look.
@@ -195,12 +197,16 @@ fn check_journal(sample: Option<JournalSample>) -> (Condition, Option<String>) {
     }
 }
 
-/// Whether every stream's server answers.
+/// Whether every stream's server takes writes.
 async fn check_redis(redis: RedisSettings) -> Result<(), String> {
     let ping = move || {
         for stream in &redis.streams {
             let mut connection = redis.url.connect(stream, REDIS_TIMEOUT)?;
-            redis::cmd("PING").exec(&mut connection)?;
+            match idle_write(&format!("{stream}:writable")).exec(&mut connection) {
+                // A user who may add to the stream alone.
+                Err(error) if error.code() == Some("NOPERM") => redis::cmd("PING").exec(&mut connection)?,
+                answer => answer?,
+            }
         }
         Ok(())
     };
@@ -225,6 +231,7 @@ pub(super) async fn basic(State(app): State<Arc<App>>) -> impl IntoResponse {
 pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
     let findings = app.health.findings().await;
     let well = findings.values().all(|finding| matches!(finding.state, Condition::Up | Condition::Off));
+    let well = well && can_answer(&app);
     let mut services = json!(findings);
     if let Some(journal) = app.recorder.sample() {
         services["journal"]["used_bytes"] = json!(journal.used_bytes);
@@ -259,8 +266,18 @@ pub(super) async fn detail(State(app): State<Arc<App>>) -> impl IntoResponse {
     }))
 }
 
+/// Whether enough providers can be asked for the least demanding question.
+fn can_answer(app: &App) -> bool {
+    let providers = app.analyzer.providers();
+    let can_be_asked = |provider: &&Arc<dyn Provider>| {
+        let state = app.breakers.state_of(provider.name().into());
+        state.is_none_or(|(state, _)| state != BreakerState::Open)
+    };
+    providers.iter().filter(can_be_asked).count() >= answers_needed(TaskType::Basic)
+}
+
 fn providers(app: &App) -> Vec<Value> {
-    let view = |provider: &dyn crate::providers::Provider| {
+    let view = |provider: &dyn Provider| {
         json!({
             "provider": provider.name().as_str(),
             "models": provider.models(),

@@ -204,6 +204,14 @@ impl Redis {
     }
 }
 
+/// A write that changes nothing. A server that is out of memory, a replica, or cannot save refuses it, as it refuses every
+/// other write, while it still answers a PING.
+pub fn idle_write(key: &str) -> Cmd {
+    let mut command = redis::cmd("SETRANGE");
+    command.arg(key).arg(0).arg("");
+    command
+}
+
 impl Shared {
     fn connection(&self) -> MutexGuard<'_, Option<Numbered>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,14 +221,14 @@ impl Shared {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A sign of life over the connection there is, else over a new one, which is then kept.
+    /// A sign that it takes writes, over the connection there is, else over a new one, which is then kept.
     async fn ping(&self) -> RedisResult<()> {
         let current = self.connection().clone();
         let (number, mut connection) = match current {
             Some(current) => (current.number, current.connection),
             None => (self.opened.fetch_add(1, Ordering::Relaxed), self.connect().await?),
         };
-        let answered = redis::cmd("PING").exec_async(&mut connection).await;
+        let answered = idle_write(&format!("{PREFIX}writable")).exec_async(&mut connection).await;
         if answered.is_err() {
             self.give_up(number);
             return answered;

@@ -1,4 +1,4 @@
-//! Each service goes and comes back under load, killed and hanging: no request fails, health tells the truth all the
+//! Each service goes and comes back under load, killed, hanging and out of memory: no request fails, health tells the truth all the
 //! while, and afterwards audit and metrics hold exactly what clients were answered.
 
 use std::collections::BTreeMap;
@@ -76,6 +76,17 @@ impl World {
             Service::Mysql => self.mysql.pause(),
             Service::Exporter => self.exporter.process.pause(),
         }
+    }
+
+    /// A Redis that is out of memory: it answers, and takes no writes. Or no longer.
+    fn fill(&self, service: Service, is_full: bool) -> bool {
+        let redis = match service {
+            Service::Events => &self.events,
+            Service::Store => &self.store,
+            Service::Mysql | Service::Exporter => return false,
+        };
+        redis.cli::<()>(&["CONFIG", "SET", "maxmemory", if is_full { "1" } else { "0" }]);
+        true
     }
 
     fn resume(&self, service: Service) {
@@ -214,6 +225,18 @@ fn goes_and_comes_back(services: &[Service]) {
             world.resume(service);
             wait_state(&app, service, "up", &came);
             load.wait_for_more();
+
+            let began = now(&app);
+            if world.fill(service, true) {
+                wait_state(&app, service, "down", &began);
+                let reason = health(&app)["services"][service.name()]["reason"].clone();
+                assert!(reason.as_str().unwrap().contains("maxmemory"), "{reason}");
+                load.wait_for_more();
+                let came = now(&app);
+                world.fill(service, false);
+                wait_state(&app, service, "up", &came);
+                load.wait_for_more();
+            }
         }
     });
     assert!(load.failures.lock().unwrap().is_empty(), "{:?}", load.failures);
@@ -253,4 +276,30 @@ fn the_store() {
 #[test]
 fn the_audit_s_database() {
     goes_and_comes_back(&[Service::Mysql]);
+}
+
+/// Every service is well, and still nobody is answered.
+#[test]
+fn without_two_providers_the_app_is_not_well() {
+    let redis = RedisServer::start();
+    let exporter = Exporter::of(&redis).start();
+    let mut app = App::of(&redis).exporter(&exporter.url()).start();
+    let services_are_well = |health: &Value| {
+        let mut services = health["services"].as_object().unwrap().values();
+        services.all(|service| service["state"] == "up" || service["state"] == "off")
+    };
+    let is = |app: &App, status: &str| {
+        let health = health(app);
+        services_are_well(&health) && health["status"] == status
+    };
+    wait::until_true("all is well", || is(&app, "ok"));
+    app.restart_with("TECHSAPO_PROVIDERS_SIMULATED", "never");
+    wait::until_true("there is nobody to ask", || is(&app, "degraded"));
+    app.restart_with("TECHSAPO_PROVIDERS_SIMULATED", "auto");
+    wait::until_true("all is well again", || is(&app, "ok"));
+    app.restart_with("TECHSAPO_SIMULATED_FAILURE_RATE", "1");
+    wait::until_true("every breaker is open", || {
+        let _refused = app.generate("A question", "critical").unwrap_err();
+        is(&app, "degraded")
+    });
 }
