@@ -33,40 +33,51 @@ function ask(needKey) {
   shown = { phase: "asked", asked: [], calls: [] };
   places.clear();
   at("votes").replaceChildren();
-  const mine = new EventSource(`/api/v1/wall-bounce/analyze?${parameters}`);
+  const mine = new AbortController();
   source = mine;
-  const on = (name, take) => mine.addEventListener(name, (event) => {
-    // An event of the connection itself bears no data.
-    if (source === mine && event.data) take(JSON.parse(event.data));
-  });
-  on("thinking", (told) => step({ asked: told.asked }));
-  on("provider_response", (told) => step({ calls: [...shown.calls, { ...told.call, text: told.response }] }));
-  on("synthesis", (told) => step({ merging: { ...told.call, text: told.response } }));
-  on("final_answer", (told) => end({ phase: "answered", answer: told.answer }));
-  on("error", (told) => end({ phase: "failed", problem: told.error.message }));
-  mine.onerror = (event) => {
-    if (source !== mine || event.data) return;
-    // A browser would connect anew, and so ask (and pay) again.
-    end({ phase: "broken" });
-    why(parameters).then((problem) => {
-      if (problem?.status === 401) needKey(true);
-      if (problem && shown?.phase === "broken") end({ phase: "failed", problem: problem.message });
-    });
+  const takes = {
+    thinking: (told) => step({ asked: told.asked }),
+    provider_response: (told) => step({ calls: [...shown.calls, { ...told.call, text: told.response }] }),
+    synthesis: (told) => step({ merging: { ...told.call, text: told.response } }),
+    final_answer: (told) => end({ phase: "answered", answer: told.answer }),
+    error: (told) => end({ phase: "failed", problem: told.error.message }),
   };
+  follow(`/api/v1/wall-bounce/analyze?${parameters}`, mine.signal, (name, told) => {
+    if (source === mine) takes[name]?.(told);
+  }).then(
+    (refused) => {
+      if (source !== mine) return;
+      if (refused?.status === 401) needKey(true);
+      end(refused ? { phase: "failed", problem: refused.problem } : { phase: "broken" });
+    },
+    () => source === mine && end({ phase: "broken" }),
+  );
   draw();
 }
 
-/** Why a question was refused: a browser does not show that of an event stream. An empty one costs nothing and meets the same
-    guards. */
-async function why(parameters) {
-  try {
-    const probe = new URLSearchParams(parameters);
-    probe.set("query", "");
-    const response = await fetch(`/api/v1/wall-bounce/analyze?${probe}`);
-    if (![401, 403, 429, 503].includes(response.status)) return null;
-    return { status: response.status, message: (await response.json()).error.message };
-  } catch {
-    return null;
+/** Passes on what is told on a stream of events, until it ends. An `EventSource` would not show why it was refused, and would ask (and
+    pay) again after a break. Returns why it was refused, if it was. */
+async function follow(path, signal, take) {
+  const response = await fetch(path, { signal, headers: { accept: "text/event-stream" } });
+  if (!response.ok) {
+    const tooLong = response.status === 414 || response.status === 431;
+    const problem = tooLong ? words().tooLong : (await response.json()).error.message;
+    return { status: response.status, problem };
+  }
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return null;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const field = (name) => block.split("\n").find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+      const data = field("data");
+      if (data) take(field("event"), JSON.parse(data));
+      // Whoever follows the page sees each step, also of those that come together.
+      await null;
+    }
   }
 }
 
@@ -76,7 +87,7 @@ function step(more) {
 }
 
 function end(more) {
-  source?.close();
+  source?.abort();
   source = null;
   step(more);
   // Whoever reads or writes elsewhere meanwhile is left there.

@@ -20,6 +20,8 @@ function needKey(needed) {
 /** Changes the key for a cookie, and again before that runs out. Says what is wrong, as the page's words name it. */
 async function useKey() {
   clearTimeout(renewal);
+  // No key has other signs, and no header can bear them.
+  if (!/^[\x21-\x7e]+$/.test(key)) return "keyWrong";
   const renewIn = (delay) => {
     renewal = setTimeout(renew, delay);
   };

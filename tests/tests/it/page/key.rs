@@ -52,12 +52,23 @@ fn it_asks_for_a_key_and_keeps_no_more_than_a_session() {
     give(&page, "tsk_wrong");
     page.wait_text("#key-error", "This key opens nothing here.");
     assert_eq!(page.browser.barriers(), [""; 0]);
+    for (typed, why) in [("ん", "the hand was still at Japanese"), ("tsk two", "a space slipped in")] {
+        page.browser.run("document.getElementById('key').value = '';", &[]);
+        page.browser.run("document.getElementById('key-error').textContent = '';", &[]);
+        give(&page, typed);
+        wait::until_true(why, || page.text("#key-error") == "This key opens nothing here.");
+    }
     page.browser.run("document.getElementById('key').value = '';", &[]);
     page.assert_well_but(&REFUSED);
 
     give(&page, &key);
     page.wait_live();
     assert!(page.text("#sign-in").is_empty());
+    page.browser.run("document.getElementById('tier').value = 'critical';", &[]);
+    page.ask("What is beyond this plan?");
+    page.wait_text("#ask-error", "critical");
+    page.assert_well_but(&["status of 403", "status 403"]);
+    page.browser.run("document.getElementById('tier').value = 'premium';", &[]);
     page.ask_through("What does a lease protect?");
     let cookie = page.browser.cookie(COOKIE).expect("a session");
     assert_eq!((&cookie["httpOnly"], &cookie["sameSite"]), (&true.into(), &"Strict".into()));
