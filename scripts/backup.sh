@@ -299,8 +299,8 @@ main() {
         usage
         return
         ;;
-      --only) only=${2:?} && shift ;;
-      --settings) SETTINGS_FILE=${2:?} && shift ;;
+      --only) needs_value "$@" && only=$2 && shift ;;
+      --settings) needs_value "$@" && SETTINGS_FILE=$2 && shift ;;
       --list | --prune) action=${1#--} ;;
       --quiet) QUIET=yes ;;
       *) die "unknown argument '$1'. See: $0 --help" ;;

@@ -13,6 +13,7 @@ FOLDER=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/compose-2
 is_2() { "$1/docker-compose" version 2>&1 | grep -q 'version v\?2\.'; }
 
 main() {
+  takes_nothing "$@"
   mkdir -p "$(dirname "$FOLDER")"
   exec 9>>"$FOLDER.lock"
   flock 9
@@ -26,4 +27,4 @@ main() {
   echo "$FOLDER"
 }
 
-main
+main "$@"

@@ -28,6 +28,7 @@ fetch_packages() {
 }
 
 main() {
+  takes_nothing "$@"
   local installed
   installed=$(dirname "$(command -v prometheus || echo /none/none)")
   if is_3 "$installed" 2>/dev/null; then
@@ -41,4 +42,4 @@ main() {
   echo "$FOLDER"
 }
 
-main
+main "$@"

@@ -337,10 +337,10 @@ main() {
         usage
         return
         ;;
-      --only) only=${2:?} && shift ;;
-      --set) SET=${2:?} && shift ;;
-      --settings) SETTINGS_FILE=${2:?} && shift ;;
-      --config-to) CONFIG_TO=$(realpath -m "${2:?}") && shift ;;
+      --only) needs_value "$@" && only=$2 && shift ;;
+      --set) needs_value "$@" && SET=$2 && shift ;;
+      --settings) needs_value "$@" && SETTINGS_FILE=$2 && shift ;;
+      --config-to) needs_value "$@" && CONFIG_TO=$(realpath -m "$2") && shift ;;
       --exporter-lost) EXPORTER_LOST=yes ;;
       --plan) plan_only=yes ;;
       --fetch) fetch=yes ;;

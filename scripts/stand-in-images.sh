@@ -49,6 +49,7 @@ rust() {
 }
 
 main() {
+  takes_nothing "$@"
   local prometheus
   ((EUID == 0)) || die "only root can make them."
   mkdir -p "$FOLDER"

@@ -13,6 +13,7 @@ FOLDER=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/stand-ins
 SUITE=bookworm
 
 main() {
+  takes_nothing "$@"
   ((EUID == 0)) || die "only root can make it."
   mkdir -p "$FOLDER"
   exec 9>>"$FOLDER/machine.lock"

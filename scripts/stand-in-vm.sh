@@ -65,6 +65,7 @@ memory() {
 }
 
 main() {
+  takes_nothing "$@"
   mkdir -p "$FOLDER"
   exec 9>>"$FOLDER/lock"
   flock 9

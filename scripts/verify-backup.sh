@@ -186,9 +186,9 @@ main() {
         usage
         return
         ;;
-      --only) only=${2:?} && shift ;;
-      --set) SET=${2:?} && shift ;;
-      --settings) SETTINGS_FILE=${2:?} && shift ;;
+      --only) needs_value "$@" && only=$2 && shift ;;
+      --set) needs_value "$@" && SET=$2 && shift ;;
+      --settings) needs_value "$@" && SETTINGS_FILE=$2 && shift ;;
       --quiet) QUIET=yes ;;
       *) die "unknown argument '$1'. See: $0 --help" ;;
     esac

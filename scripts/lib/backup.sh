@@ -38,12 +38,13 @@ SETTINGS=(
 # Settings that may be given as NAME_FILE, a file that holds the value: they can bear a password.
 SECRET_SETTINGS=' REDIS_URL MYSQL_URL '
 declare -A SETTING=()
-SETTINGS_FILE=${TECHSAPO_BACKUP_SETTINGS:-/etc/techsapo/backup.conf}
+USUAL_SETTINGS_FILE=/etc/techsapo/backup.conf
+SETTINGS_FILE=${TECHSAPO_BACKUP_SETTINGS:-$USUAL_SETTINGS_FILE}
 
 settings_help() {
   local row name default text
   printf '\nSettings, from the environment or lines NAME=value of %s (--settings FILE). Values with a\npassword are better given as NAME_FILE=a file that holds them (REDIS_URL, MYSQL_URL).\n' \
-    "/etc/techsapo/backup.conf"
+    "$USUAL_SETTINGS_FILE"
   for row in "${SETTINGS[@]}"; do
     IFS='|' read -r name default text <<<"$row"
     if [[ $default == @config ]]; then default='/etc/techsapo and what this repository has'; fi
@@ -56,7 +57,12 @@ settings_help() {
 # read_settings: into SETTING.
 read_settings() {
   local row name default text variable
-  if [[ -e $SETTINGS_FILE ]]; then read_settings_file; fi
+  # A file that somebody named must be there: without it another host, folder or repository would be backed up.
+  if [[ -e $SETTINGS_FILE ]]; then
+    read_settings_file
+  elif [[ $SETTINGS_FILE != "$USUAL_SETTINGS_FILE" ]]; then
+    die "there is no file of settings $SETTINGS_FILE."
+  fi
   for row in "${SETTINGS[@]}"; do
     IFS='|' read -r name default text <<<"$row"
     variable=TECHSAPO_BACKUP_$name
@@ -200,8 +206,12 @@ require_key() {
   [[ -r ${SETTING[KEY]} ]] || die "${SETTING[KEY]} cannot be read (as $(id -un)): without the key no backup can be opened."
 }
 
-# reasons FILE: what a step said last before it failed, in one line, without the word that `die` begins with.
-reasons() { sed -E 's/^(\x1b\[[0-9;]*m)*error:[^ ]* //; /^$/d' "$1" | tail -n 3 | paste -sd ' ' | cut -c 1-600; }
+# reasons FILE: what a step said last before it failed, in one line, without the word that `die` begins with. An archive that cannot be
+# opened is the reason for all that its readers say after it.
+reasons() {
+  grep -m 1 -e 'does not open it' -e '^cannot be decrypted' "$1" && return
+  sed -E 's/^(\x1b\[[0-9;]*m)*error:[^ ]* //; /^$/d' "$1" | tail -n 3 | paste -sd ' ' | cut -c 1-600
+}
 
 # --- sets ---------------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,21 @@ die() {
   exit 1
 }
 
+# needs_value "$@": the option that comes next has one.
+needs_value() { [[ -n ${2:-} ]] || die "$1 needs a value. See: $0 --help"; }
+
+# takes_nothing "$@": for scripts without arguments. --help shows what stands above the script; anything else is refused.
+takes_nothing() {
+  case ${1:-} in
+    '') ;;
+    -h | --help)
+      sed -n '2,/^[^#]/{ s/^# \{0,1\}//p; }' "$0"
+      exit 0
+      ;;
+    *) die "$(basename "$0") takes no arguments; '$1' is one. See: $0 --help" ;;
+  esac
+}
+
 # Is there a person who can answer a question?
 at_terminal() { [[ -t 0 && -t 1 && -z ${CI:-} ]]; }
 

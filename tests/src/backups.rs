@@ -130,7 +130,7 @@ impl Backups {
             }
         }
         command.args(arguments).stdin(Stdio::null()).envs(&self.settings);
-        command.env("TECHSAPO_BACKUP_SETTINGS", self.folder.path().join("no-settings"));
+        command.env("TECHSAPO_BACKUP_SETTINGS", "/dev/null");
         command
     }
 

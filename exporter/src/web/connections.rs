@@ -5,6 +5,7 @@
 //! none of those that serve. Every handshake follows the certificates and demands that are in force at that moment.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use techsapo_tls::{HandshakeError, TlsStream, accept};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::http::{Pages, answer};
@@ -24,6 +25,8 @@ use crate::http::{Pages, answer};
 /// A request's head must arrive within this time, counted from the end of the one before: long enough for Prometheus
 /// to keep its connection between scrapes.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+/// The first one within this: whoever has asked nothing yet holds a place that others want.
+const FIRST_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections served at once; Prometheus needs one.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a handshake may take.
@@ -67,7 +70,7 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: impl Future<O
             Err(error) => {
                 // Out of file descriptors, most likely: taking the next one at once would fail as well.
                 warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
@@ -144,11 +147,27 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     watcher: Watcher,
     place: OwnedSemaphorePermit,
 ) {
-    let service = service_fn(move |request| answer(pages.clone(), request));
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&asked);
+    let service = service_fn(move |request| {
+        asks.store(true, Ordering::Relaxed);
+        answer(pages.clone(), request)
+    });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    if let Err(error) = watcher.watch(server.serve_connection(TokioIo::new(stream), service)).await {
-        debug!(%peer, %error, "a connection ended early");
+    let silence = async {
+        sleep(FIRST_HEADER_TIMEOUT).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        served = watcher.watch(server.serve_connection(TokioIo::new(stream), service)) => {
+            if let Err(error) = served {
+                debug!(%peer, %error, "a connection ended early");
+            }
+        }
+        () = silence => debug!(%peer, "a connection asked nothing"),
     }
     drop(place);
 }

@@ -1,10 +1,11 @@
 //! `healthcheck` of both programs: what it says, in one line and an exit code, of a process that is well, gone, or stuck.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
+use std::time::Duration;
 
-use techsapo_tests::{App, Exporter, RedisServer, binaries};
+use techsapo_tests::{App, Exporter, RedisServer, binaries, wait};
 
 /// Each program, and the variable that tells it where it listens.
 const PROGRAMS: [(&str, &str); 2] =
@@ -43,6 +44,19 @@ fn a_process_is_found_well_at_its_own_address_and_missed_when_it_is_gone() {
         let said = line(*program, &format!("127.0.0.1:{port}"), 1);
         assert!(said.contains("does not answer") && said.contains("refused"), "{said}");
     }
+}
+
+/// As many as the exporter serves at once, and none asks: their places are free long before their patience ends.
+#[test]
+fn a_crowd_that_asks_nothing_keeps_nobody_out_of_the_exporter() {
+    let redis = RedisServer::start();
+    let exporter = Exporter::of(&redis).start();
+    let address = exporter.url().strip_prefix("http://").unwrap().to_owned();
+    let crowd: Vec<_> = (0..64).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    wait::until_within(Duration::from_secs(60), "the exporter answers", || {
+        check(PROGRAMS[1], &address).status.success().then_some(())
+    });
+    drop(crowd);
 }
 
 #[test]

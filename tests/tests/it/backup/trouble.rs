@@ -204,6 +204,11 @@ fn two_runs_never_meet_and_one_that_is_killed_leaves_nothing_that_counts() {
 fn without_the_right_key_nothing_is_made_and_nothing_opened() {
     let redis = redis();
     let mut backups = Backups::of(&redis);
+    let folder = backups.scratch().join("configuration");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("file"), "content").unwrap();
+    backups.set("KINDS", "redis,config");
+    backups.set("CONFIG_PATHS", folder.to_str().unwrap());
     backups.make();
     let other = backups.scratch().join("other-key").display().to_string();
     backups.new_key(&other);
@@ -212,6 +217,13 @@ fn without_the_right_key_nothing_is_made_and_nothing_opened() {
         let said = backups.fail(script, arguments);
         // A plan does not open what it would only pour out.
         assert!(said.contains("does not open it"), "{script}: {said}");
+    }
+    // Whatever reads the archive after that has its own complaints.
+    for (script, arguments) in
+        [("verify-backup.sh", &["--only", "config"][..]), ("restore.sh", &["--plan", "--only", "config"])]
+    {
+        let said = backups.fail(script, arguments);
+        assert!(said.contains("does not open it") && !said.contains("tar:"), "{script}: {said}");
     }
     backups.set("KEY", "/nowhere/key");
     let said = backups.fail("backup.sh", &[]);
@@ -276,6 +288,13 @@ fn settings_that_are_none_and_arguments_that_are_none_are_refused() {
         for script in ["backup.sh", "verify-backup.sh", "restore.sh"] {
             let said = backups.fail(script, &["--settings", file.to_str().unwrap()]);
             assert!(said.contains(reason), "{script}: {said}");
+        }
+    }
+    for script in ["backup.sh", "verify-backup.sh", "restore.sh"] {
+        let said = backups.fail(script, &["--settings", "/nowhere/backup.conf"]);
+        assert!(said.contains("there is no file of settings /nowhere/backup.conf"), "{script}: {said}");
+        for option in ["--only", "--settings"] {
+            assert!(backups.fail(script, &[option]).contains(&format!("{option} needs a value")), "{script}");
         }
     }
     for script in ["backup.sh", "verify-backup.sh", "restore.sh", "install-backup-cron.sh"] {
