@@ -66,7 +66,10 @@ impl Failure {
     /// Whether what the process was given is at fault.
     fn is_input(&self) -> bool {
         match self {
-            Self::Config(_) | Self::DriveKey(_) | Self::Tls(_) | Self::Start(StartError::Tls(_)) => true,
+            Self::Config(_) | Self::DriveKey(_) | Self::Tls(_) => true,
+            Self::Start(error) => {
+                matches!(error, StartError::Tls(_) | StartError::Keys(_) | StartError::NoKeys { .. })
+            }
             Self::Agreement(error) => error.is_input(),
             _ => false,
         }
@@ -128,6 +131,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     let tls = Tls { client: tls::secure(&mut loaded.settings)?, door: tls::door(&loaded.settings)? };
     service::audit_settings(&loaded.settings, &tls.client)?;
     if args.check {
+        // Who only brings tables up to date needs none.
+        service::keys(&loaded.settings)?;
         loaded.warnings.iter().for_each(|warning| eprintln!("techsapo: warning: {warning}"));
         return Ok(writeln!(std::io::stdout(), "The settings are right.")?);
     }

@@ -44,6 +44,24 @@ fn wrong_settings_are_told_all_at_once_and_end_with_two() {
 }
 
 #[test]
+fn what_a_start_refuses_a_check_refuses_too() {
+    for (name, value, reason) in [
+        (
+            "TECHSAPO_JOURNAL_MAX_BYTES",
+            "1",
+            "journal.max_bytes: \"1\" is not right; expected at least 1048576",
+        ),
+        ("TECHSAPO_KEYS_FILE", "/etc/passwd", "/etc/passwd is not a list of keys"),
+    ] {
+        for args in [&[][..], &["--check"]] {
+            let output = run(&[(name, value)], args);
+            assert_eq!(output.status.code(), Some(2), "{name} {args:?}");
+            assert!(said(&output).contains(reason), "{}", said(&output));
+        }
+    }
+}
+
+#[test]
 fn a_wrong_file_of_providers_and_wrong_keys_are_told_all_at_once_and_end_with_two() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("providers.toml");
@@ -204,11 +222,13 @@ fn a_key_in_a_file_is_made_once() {
 fn beyond_this_machine_it_does_not_start_without_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let env = [("TECHSAPO_LISTEN", "0.0.0.0:0")];
-    let refused = techsapo(folder.path(), &env).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let text = said(&refused);
-    assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("techsapo keys create") && text.contains("TECHSAPO_LISTEN"), "{text}");
+    for args in [&[][..], &["--check"]] {
+        let refused = techsapo(folder.path(), &env).args(args).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        let text = said(&refused);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("techsapo keys create") && text.contains("TECHSAPO_LISTEN"), "{text}");
+    }
 
     let create = ["keys", "create", "--name", "first", "--tier", "basic"];
     assert!(techsapo(folder.path(), &[]).args(create).status().unwrap().success());

@@ -23,6 +23,7 @@ pub use load::{ConfigError, Loaded, Problem, env_name, load};
 
 use crate::guard::address::Network;
 use crate::guard::host::Host;
+use crate::telemetry::journal::MIN_BYTES;
 use declare::settings;
 use format::{
     ADDRESS, BASE_URL, BYTES, CACHE_SCOPE, COUNT, CacheScope, DRIVE_IDS, DURATION, FRACTION, HOSTS, HTTP_URL,
@@ -330,6 +331,9 @@ impl Settings {
         if self.cache.answer_bytes > self.cache.memory_bytes {
             let most = self.cache.memory_bytes;
             found.push(("cache.answer_bytes", format!("at most cache.memory_bytes ({most})")));
+        }
+        if self.journal.max_bytes < MIN_BYTES {
+            found.push(("journal.max_bytes", format!("at least {MIN_BYTES}")));
         }
         if self.mysql.url.is_some() && !self.telemetry.enabled {
             let expected =

@@ -173,6 +173,8 @@ struct Archive {
 impl Archive {
     fn tidy_when_woken(&self, wakes: &Receiver<()>) {
         while wakes.recv().is_ok() {
+            // One look is enough for all that was rotated until now.
+            while wakes.try_recv().is_ok() {}
             if let Err(error) = self.tidy() {
                 tracing::warn!(reason = %error, "Rotated log files could not be put in order; the next rotation tries again");
             }

@@ -98,6 +98,7 @@ fn the_newest_are_kept_and_numbers_go_on_after_a_restart() {
         let mut file = LogFile::open(&folder.log(), 100, 7).unwrap();
         file.write(lines(from..from + 100).as_bytes());
         // A run that ends takes its thread with it; here both would be in one process.
+        drop(file);
         folder.wait_tidy();
     }
     let newest: Vec<_> = (18..25).map(|number| format!("app.log.{number}.gz")).collect();
