@@ -73,7 +73,7 @@ fn budget() -> Vec<Panel> {
     vec![
         lines(
             "Budget used",
-            "Spent share of the calendar day's and month's budget. At 100 % real providers are refused.",
+            "Spent share of the calendar day's and month's budget. Simulated cost is in it; real providers are refused when real cost alone reaches the limit.",
             "暦日・暦月の予算消化率。100 %で実プロバイダーの呼び出しを拒否します。",
         )
         .wide(16)

@@ -385,3 +385,26 @@ impl Setting {
 fn join_lines(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documents fix these.
+    #[test]
+    fn defaults_are_those_of_the_documents() {
+        let default = |key: &str| SETTINGS.iter().find(|setting| setting.key == key).unwrap().default;
+        for (key, documented) in [
+            ("listen", "127.0.0.1:4000"),
+            ("budget.daily_usd", "2.33"),
+            ("budget.monthly_usd", "70"),
+            ("log.max_bytes", "10MB"),
+            ("log.kept", "7"),
+            ("limits.basic_per_minute", "100"),
+            ("limits.premium_per_minute", "1000"),
+            ("limits.critical_per_minute", "5000"),
+        ] {
+            assert_eq!(default(key), documented, "{key}");
+        }
+    }
+}

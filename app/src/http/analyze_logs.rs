@@ -26,7 +26,7 @@ use super::wire::GenerateResponse;
 use crate::config::LimitSettings;
 use crate::guard::caller::Caller;
 use crate::guard::sanitise::Finding;
-use crate::log_digest::Digest;
+use crate::log_digest::{Digest, uncoloured};
 use crate::mask::mask;
 
 /// Most lines, where a log comes as a list.
@@ -99,7 +99,8 @@ fn parse(body: &[u8], limits: &LimitSettings) -> Result<(Asked, String), ApiErro
 impl Log {
     /// Masks a log, counts what is in it, and takes out what is worth reading.
     fn read(app: &App, text: &str) -> Self {
-        let masked = mask(text);
+        let plain = uncoloured(text);
+        let masked = mask(&plain);
         let mut checked = app.sanitiser.check(&masked);
         checked.findings.iter_mut().for_each(|finding: &mut Finding| finding.blocked = false);
         record_findings(&app.recorder, &checked.findings);

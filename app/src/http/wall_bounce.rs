@@ -120,6 +120,9 @@ fn fields(query: &str) -> Result<Map<String, Value>, ApiError> {
         let name = if name == "query" { "prompt" } else { name.as_ref() };
         fields.insert(name.to_owned(), value);
     }
+    if !fields.contains_key("prompt") {
+        return Err(ApiError::invalid_request(&[("query", "is missing".to_owned())]));
+    }
     fields.insert("context".to_owned(), Value::Object(context));
     Ok(fields)
 }

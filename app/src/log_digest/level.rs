@@ -36,7 +36,7 @@ pub enum Level {
 const LEVEL_FIELDS: [&str; 5] = ["level", "severity", "lvl", "log.level", "levelname"];
 pub(super) const MESSAGE_FIELDS: [&str; 5] = ["message", "msg", "fields.message", "event", "error"];
 
-fn regex(pattern: &str) -> Regex {
+pub(super) fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| panic!("a pattern of a log's line is wrong: {error}"))
 }
 

@@ -10,9 +10,12 @@ mod excerpt;
 mod level;
 mod pattern;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde::Serialize;
 
 pub use level::Level;
@@ -87,6 +90,12 @@ pub struct Digest {
     pub groups: Vec<Group>,
     /// How many groups there are beside those.
     pub groups_left_out: usize,
+}
+
+/// The log without a terminal's colours, which stand where a level begins and ends.
+pub fn uncoloured(log: &str) -> Cow<'_, str> {
+    static COLOUR: LazyLock<Regex> = LazyLock::new(|| level::regex(r"\x1b\[[0-9;:?]*[ -/]*[@-~]"));
+    COLOUR.replace_all(log, "")
 }
 
 impl Digest {
@@ -174,6 +183,16 @@ Caused by: timeout
 
 2026-11-22T01:00:04Z FATAL No connection left
 plain words";
+
+    #[test]
+    fn colours_hide_no_level() {
+        let coloured =
+            "\x1b[31mERROR\x1b[0m db down\n\x1b[1;33mWARN\x1b[m \x1b[38;5;8mslow\x1b[0m\nfine\x1b[2K";
+        assert_eq!(uncoloured(coloured), "ERROR db down\nWARN slow\nfine");
+        let levels = Digest::of(&uncoloured(coloured)).levels;
+        assert_eq!((levels.error, levels.warning, levels.unknown), (1, 1, 1));
+        assert!(matches!(uncoloured(LOG), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn records_are_counted_by_level_and_grouped_by_what_they_have_in_common() {

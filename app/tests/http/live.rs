@@ -187,7 +187,8 @@ fn an_analysis_that_fails_says_so_in_the_one_shape() {
     let events = analysis(&app, "query=Why%3F");
     let (name, data) = events.last().unwrap();
     assert_eq!((name.as_str(), &data["error"]["code"]), ("error", &json!("not_enough_providers")));
-    for (query, problem) in [("", "is missing"), ("query=x&mode=y", "mode"), ("query=x&depth=many", "depth")]
+    for (query, problem) in
+        [("", "query is missing"), ("query=x&mode=y", "mode"), ("query=x&depth=many", "depth")]
     {
         let error = app.get(&format!("/api/v1/wall-bounce/analyze?{query}")).error(400, "invalid_request");
         assert!(error["message"].as_str().is_some_and(|message| message.contains(problem)), "{error}");

@@ -25,6 +25,24 @@ mod one_host;
 mod production;
 mod project;
 
+/// What the documents fix in every way of deploying it.
+#[test]
+fn retention_and_health_checks_are_those_of_the_documents() {
+    for file in [
+        "docker-compose.yml",
+        "docker/docker-compose.monitoring.yml",
+        "docker/production/docker-compose.prod.yml",
+    ] {
+        let text = repository::read(file);
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        for documented in ["--storage.tsdb.retention.time=15d", "-retentionPeriod=90d"] {
+            assert!(lines.contains(&format!("- {documented}").as_str()), "{file}: {documented}");
+        }
+        let check = ["interval: 30s", "timeout: 10s", "retries: 3", "start_period: 40s"];
+        assert!(lines.windows(check.len()).any(|lines| lines == check), "{file}: {check:?}");
+    }
+}
+
 #[test]
 fn both_stacks_come_up_in_containers_and_lose_nothing_between_two_versions_of_compose() {
     let Some(engine) = Engine::start_or_skip("compose") else { return };

@@ -3,7 +3,7 @@
 //! A reader needs no lock: it sees the file before a change or after it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,9 @@ use super::record::KeyRecord;
 /// Stands above the keys.
 const HEAD: &str = "# API keys: what each may do, and the SHA-256 by which it is known. No key can be made from this.\n\
                     # Written by `techsapo keys`; a running app takes in every change.\n\n";
+
+/// More than hundreds of thousands of keys take. What never ends, such as a device, is read no further.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Something is wrong with the file of keys.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +57,19 @@ struct Content {
 /// # Errors
 /// When it cannot be read, or is not a list of keys.
 pub fn read(path: &Path) -> Result<Option<Vec<KeyRecord>>, KeyFileError> {
-    let text = match fs::read_to_string(path) {
+    let read = |file: File| {
+        let mut text = String::new();
+        file.take(MOST_BYTES + 1).read_to_string(&mut text).map(|_| text)
+    };
+    let text = match File::open(path).and_then(read) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(system("read", path)(error)),
     };
+    if text.len() as u64 > MOST_BYTES {
+        let reason = format!("it has more than {MOST_BYTES} bytes");
+        return Err(KeyFileError::Content { path: path.to_owned(), reason });
+    }
     let content: Content = toml::from_str(&text).map_err(|error| KeyFileError::Content {
         path: path.to_owned(),
         reason: error.message().to_owned(),
@@ -174,6 +185,15 @@ mod tests {
         assert!(!is_open_to_others(&path));
         let names: Vec<_> = read(&path).unwrap().unwrap().into_iter().map(|key| key.name).collect();
         assert_eq!(names, ["one", "\"other\"\n"]);
+    }
+
+    #[test]
+    fn what_never_ends_is_read_no_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.toml");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("it has more than"), "{error}");
     }
 
     #[test]
