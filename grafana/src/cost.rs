@@ -74,7 +74,7 @@ fn budget() -> Vec<Panel> {
         lines(
             "Budget used",
             "Spent share of the calendar day's and month's budget. Simulated cost is in it; real providers are refused when real cost alone reaches the limit.",
-            "暦日・暦月の予算消化率。100 %で実プロバイダーの呼び出しを拒否します。",
+            "暦日・暦月の予算消化率。模擬費用を含みます。実プロバイダーの拒否は実費用だけで判断します。",
         )
         .wide(16)
         .unit(Unit::Percent)
