@@ -316,14 +316,14 @@ sample_analysis() {
     "$(url_of app)/api/v1/generate" 2>&1 <<<"header = \"authorization: Bearer $API_KEY\"") || unproven "the sample analysis got no answer: $answer"
   status=${answer##*$'\n'}
   answer=${answer%$'\n'*}
-  if [[ $status == 401 && $ENGINE == none && ${1:-20} -gt 0 ]]; then
+  if [[ $status == 401 && $ENGINE == none && ${1:-8} -gt 0 ]]; then
     if [[ -z $API_KEY ]]; then
       sample_key_of_processes
       note "the app wants a key, and is asked with the one named start-monitoring"
     fi
     # It takes in a new key within a moment.
-    sleep 0.5
-    sample_analysis $((${1:-20} - 1))
+    sleep 1
+    sample_analysis $((${1:-8} - 1))
     return
   fi
   [[ $status == 200 ]] || unproven "the sample analysis was answered with $status: $answer"

@@ -9,6 +9,7 @@ use clap::CommandFactory as _;
 use techsapo_app::agreement_command::AgreementError;
 use techsapo_app::cli::{Args, Command};
 use techsapo_app::config::{self, ConfigError, LogSettings, Settings};
+use techsapo_app::guard::keys::file::KeyFileError as KeyListError;
 use techsapo_app::healthcheck::{self, Unhealthy};
 use techsapo_app::keys_command::KeysError;
 use techsapo_app::logs::{self, LogError};
@@ -68,7 +69,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::DriveKey(_) | Self::Tls(_) => true,
             Self::Start(error) => {
-                matches!(error, StartError::Tls(_) | StartError::Keys(_) | StartError::NoKeys { .. })
+                matches!(error, StartError::Tls(_) | StartError::Keys(KeyListError::Content { .. }))
             }
             Self::Agreement(error) => error.is_input(),
             _ => false,
@@ -83,8 +84,10 @@ fn main() -> ExitCode {
         Err(failure) => {
             eprintln!("techsapo: {}", chain(&failure));
             // Whoever watches by a health check knows 0 and 1 alone.
-            let is_check = matches!(args.command, Some(Command::Healthcheck));
-            ExitCode::from(if failure.is_input() && !is_check { 2 } else { 1 })
+            let is_health = matches!(args.command, Some(Command::Healthcheck));
+            // Keys may come by themselves where a process is started again; whoever has them checked wants to know.
+            let is_input = failure.is_input() || args.check;
+            ExitCode::from(if is_input && !is_health { 2 } else { 1 })
         }
     }
 }

@@ -73,7 +73,7 @@ impl Sources {
             Some((configured, key))
         };
         let vendors: Vec<_> = vendors.into_iter().filter_map(with_key).collect();
-        // Whoever has a key means to ask its vendor: an emptied file must not put made-up answers in their place.
+        // Whoever has a key means to ask its vendor: an emptied file must put neither nobody nor made-up answers in their place.
         if vendors.is_empty() && !keys.is_empty() && self.mix != SimulatedMix::Always {
             let sections: Vec<_> = keys.keys().map(|section| format!("[{section}]")).collect();
             let problem = Problem {

@@ -39,7 +39,7 @@ SETTINGS=(
 SECRET_SETTINGS=' REDIS_URL MYSQL_URL '
 declare -A SETTING=()
 USUAL_SETTINGS_FILE=/etc/techsapo/backup.conf
-SETTINGS_FILE=${TECHSAPO_BACKUP_SETTINGS:-$USUAL_SETTINGS_FILE}
+SETTINGS_FILE=${TECHSAPO_BACKUP_SETTINGS:-} # empty: the usual one, if it is there
 
 settings_help() {
   local row name default text
@@ -58,10 +58,12 @@ settings_help() {
 read_settings() {
   local row name default text variable
   # A file that somebody named must be there: without it another host, folder or repository would be backed up.
-  if [[ -e $SETTINGS_FILE ]]; then
+  if [[ -n $SETTINGS_FILE ]]; then
+    [[ -e $SETTINGS_FILE ]] || die "there is no file of settings $SETTINGS_FILE."
     read_settings_file
-  elif [[ $SETTINGS_FILE != "$USUAL_SETTINGS_FILE" ]]; then
-    die "there is no file of settings $SETTINGS_FILE."
+  elif [[ -e $USUAL_SETTINGS_FILE ]]; then
+    SETTINGS_FILE=$USUAL_SETTINGS_FILE
+    read_settings_file
   fi
   for row in "${SETTINGS[@]}"; do
     IFS='|' read -r name default text <<<"$row"

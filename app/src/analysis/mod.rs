@@ -311,6 +311,7 @@ impl Report {
     }
 
     /// Whether nobody was asked: a breaker, a limit or the budget refused each call before it was made.
+    /// (Where the budget alone was in the way, it was refused also if some were asked.)
     fn is_refused(&self) -> bool {
         !self.calls.is_empty() && self.calls.iter().all(|call| call.status() == Status::Rejected)
     }
@@ -319,8 +320,9 @@ impl Report {
     pub fn status(&self) -> Status {
         match self.outcome {
             Ok(_) => Status::Success,
+            Err(Failure::OverBudget) => Status::Rejected,
             Err(_) if self.is_refused() => Status::Rejected,
-            Err(Failure::NotEnoughAnswers | Failure::OverBudget) => Status::Error,
+            Err(Failure::NotEnoughAnswers) => Status::Error,
             Err(Failure::DeadlineExceeded) => Status::Timeout,
         }
     }

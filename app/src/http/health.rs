@@ -22,7 +22,7 @@ use crate::guard::budget::{Budget, BudgetState, Link};
 use crate::providers::Provider;
 use crate::store::audit::AuditStatus;
 use crate::store::drive::Drive;
-use crate::store::redis::{Redis, idle_write};
+use crate::store::redis::{Redis, idle_write, is_not_permitted};
 use crate::telemetry::Recorder;
 
 /// How long what was found is still true. Callers that come at once share one look.
@@ -203,8 +203,7 @@ async fn check_redis(redis: RedisSettings) -> Result<(), String> {
         for stream in &redis.streams {
             let mut connection = redis.url.connect(stream, REDIS_TIMEOUT)?;
             match idle_write(&format!("{stream}:writable")).exec(&mut connection) {
-                // A user who may add to the stream alone.
-                Err(error) if error.code() == Some("NOPERM") => redis::cmd("PING").exec(&mut connection)?,
+                Err(error) if is_not_permitted(&error) => redis::cmd("PING").exec(&mut connection)?,
                 answer => answer?,
             }
         }

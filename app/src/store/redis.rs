@@ -212,6 +212,11 @@ pub fn idle_write(key: &str) -> Cmd {
     command
 }
 
+/// A user who may do only what it was given: whether the server takes writes cannot be tried.
+pub fn is_not_permitted(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
 impl Shared {
     fn connection(&self) -> MutexGuard<'_, Option<Numbered>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
@@ -228,7 +233,10 @@ impl Shared {
             Some(current) => (current.number, current.connection),
             None => (self.opened.fetch_add(1, Ordering::Relaxed), self.connect().await?),
         };
-        let answered = idle_write(&format!("{PREFIX}writable")).exec_async(&mut connection).await;
+        let mut answered = idle_write(&format!("{PREFIX}writable")).exec_async(&mut connection).await;
+        if answered.as_ref().is_err_and(is_not_permitted) {
+            answered = redis::cmd("PING").exec_async(&mut connection).await;
+        }
         if answered.is_err() {
             self.give_up(number);
             return answered;

@@ -52,6 +52,17 @@ fn a_vendor_that_the_budget_has_no_room_for_is_never_asked() {
 }
 
 #[test]
+fn an_analysis_that_the_budget_kept_from_enough_answers_did_not_fail() {
+    let world = World::new();
+    let app = world.start(&[("budget.daily_usd", "0.3"), ("budget.alone_share", "1")]);
+    let details = app.generate(&question("basic")).error(429, "budget_exhausted")["details"].clone();
+    let answered = details["answered"].as_u64().unwrap();
+    assert!(answered == 1 && details["total_cost_nanousd"].as_u64().unwrap() > 0, "{details}");
+    let analyses = app.events("analysis");
+    assert_eq!((analyses.len(), &analyses[0]["status"]), (1, &json!("rejected")));
+}
+
+#[test]
 fn what_calls_cost_is_settled_to_the_nano_dollar_and_counts() {
     let world = World::new();
     let app = world.start(&[("budget.daily_usd", "0.9"), ("budget.alone_share", "1")]);

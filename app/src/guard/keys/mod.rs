@@ -67,6 +67,8 @@ impl Keys {
     /// Takes in changes of the file, for ever.
     pub(crate) async fn follow(self, recorder: Recorder, changes: Changes) {
         let path = self.path.display();
+        let look = || changes.look_at(ConfigComponent::ApiKeys, self.ring().listed().as_bytes());
+        look();
         let watch = self.path.parent().map(std::fs::create_dir_all).transpose().map_err(notify::Error::io);
         let watch = match watch.and_then(|_| FileWatch::new(&self.path)) {
             Ok(watch) => watch,
@@ -78,7 +80,7 @@ impl Keys {
         loop {
             // At first without waiting: it may have changed since it was loaded.
             self.reload(&recorder);
-            changes.look_at(ConfigComponent::ApiKeys, self.ring().listed().as_bytes());
+            look();
             watch.changed().await;
         }
     }

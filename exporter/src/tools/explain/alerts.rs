@@ -9,9 +9,10 @@ use std::sync::OnceLock;
 
 use crate::catalog::{Family, Kind};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     include_str!("../../../../prometheus/rules/recording.yml"),
     include_str!("../../../../prometheus/rules/service.yml"),
+    include_str!("../../../../prometheus/rules/volume.yml"),
     include_str!("../../../../prometheus/rules/slo.yml"),
     include_str!("../../../../prometheus/rules/pipeline.yml"),
     include_str!("../../../../prometheus/rules/stack.yml"),

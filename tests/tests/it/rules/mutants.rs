@@ -50,6 +50,15 @@ fn no_alert_can_be_changed_a_little_without_a_test_that_fails() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(mutants.len() > 100, "{}", mutants.len());
+    // Unchanged they pass, so that it was the change that was noticed.
+    for (index, (alert, rules)) in unchanged().into_iter().enumerate() {
+        let control = Mutant { alert, change: "none".to_owned(), rules };
+        assert!(
+            passes(&control, &tests, &folder.path().join(format!("control{index}"))),
+            "{}",
+            control.alert
+        );
+    }
     assert!(survivors.is_empty(), "of {}, nobody notices {survivors:#?}", mutants.len());
 }
 
@@ -86,6 +95,17 @@ fn tests() -> Vec<Value> {
         .into_iter()
         .map(|file| yaml(&repository::read(file)))
         .collect()
+}
+
+/// The last alert of each file, with the file as it is.
+fn unchanged() -> Vec<(String, Value)> {
+    let last = |rules: &Value| {
+        let groups = rules["groups"].as_array().unwrap();
+        let mut alerts = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).rev();
+        alerts.find_map(|rule| rule["alert"].as_str()).map(str::to_owned)
+    };
+    let read = |file| yaml(&repository::read(file));
+    files().into_iter().map(read).filter_map(|rules| Some((last(&rules)?, rules))).collect()
 }
 
 /// Every alert, changed in every place.
