@@ -19,7 +19,7 @@ declare -A ABOUT=(
   [providers-fail]="the app is started again with providers that always fail, and is asked"
   [wrong-keys]="thirty callers show the app a wrong key"
   [budget-spent]="the app is started again with a daily budget of a hundredth of a cent, and is asked"
-  [probing]="a caller looks for files that only attackers ask for"
+  [probing]="a caller looks for six files that only attackers ask for"
   [slow-answers]="the app is started again with providers that take 12 s, and is asked"
   [contradictions]="the app is started again with providers that contradict each other, and is asked"
 )
@@ -164,7 +164,12 @@ begin_budget_spent() {
 }
 end_budget_spent() { restart_app; }
 
-begin_probing() { fetch "$APP/.env" >/dev/null || true; }
+begin_probing() {
+  local path
+  for path in .env .git/config wp-login.php wp-admin/ phpmyadmin/ .aws/credentials; do
+    fetch "$APP/$path" >/dev/null || true
+  done
+}
 end_probing() { :; }
 
 begin_slow_answers() {
