@@ -311,7 +311,6 @@ impl Report {
     }
 
     /// Whether nobody was asked: a breaker, a limit or the budget refused each call before it was made.
-    /// (Where the budget alone was in the way, it was refused also if some were asked.)
     fn is_refused(&self) -> bool {
         !self.calls.is_empty() && self.calls.iter().all(|call| call.status() == Status::Rejected)
     }
@@ -320,6 +319,7 @@ impl Report {
     pub fn status(&self) -> Status {
         match self.outcome {
             Ok(_) => Status::Success,
+            // Also if some were asked: nothing but the owner's decision was in the way of the others.
             Err(Failure::OverBudget) => Status::Rejected,
             Err(_) if self.is_refused() => Status::Rejected,
             Err(Failure::NotEnoughAnswers) => Status::Error,
