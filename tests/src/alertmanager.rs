@@ -43,8 +43,13 @@ impl Alertmanager {
             let others = ports.iter().filter(|port| *port != own);
             Self::spawn(config, std::iter::once(own).chain(others).copied().collect())
         };
-        let mut members: Vec<_> = ports.iter().map(member).collect();
-        members.iter_mut().for_each(Self::wait_ready);
+        // One after another: of three that began at once, one was once missed by the others for good.
+        let in_turn = |own| {
+            let mut begun = member(own);
+            begun.wait_ready();
+            begun
+        };
+        let members: Vec<_> = ports.iter().map(in_turn).collect();
         members.iter().for_each(Self::wait_joined);
         members
     }
@@ -63,7 +68,7 @@ impl Alertmanager {
         command.arg(format!("--cluster.listen-address=127.0.0.1:{}", cluster[0]));
         command.args(cluster[1..].iter().map(|peer| format!("--cluster.peer=127.0.0.1:{peer}")));
         // A test does not wait for a cluster to settle.
-        command.args(["--cluster.settle-timeout=0s", "--log.level=info"]);
+        command.args(["--cluster.settle-timeout=0s", "--log.level=debug"]);
         command.arg(format!("--cluster.peer-timeout={PEER_TIMEOUT}"));
         Process::start("alertmanager", folder.path(), &mut command)
     }
@@ -86,9 +91,9 @@ impl Alertmanager {
     /// When it never does.
     pub fn wait_joined(&self) {
         let wanted = self.cluster.len();
-        wait::until_true("the cluster of Alertmanagers is complete", || {
-            self.figure("alertmanager_cluster_members") as usize == wanted
-        });
+        // Whom it knows and does not reach is in its log, at the level that `process` asks for.
+        let what = format!("{} is one of a cluster of {wanted}", self.address());
+        wait::until_true(&what, || self.figure("alertmanager_cluster_members") as usize == wanted);
     }
 
     /// Kills it.
