@@ -67,15 +67,22 @@ impl Folder {
 
 /// The newest whole checkpoint in the folder at `path`, with the time when it was written: for those who only look. A
 /// folder that is not there holds none.
-pub fn look(path: &Path) -> (Loaded, Option<SystemTime>) {
-    let (loaded, _) = read_slots(path);
+///
+/// # Errors
+/// None can be read, and one that may be whole stands there.
+pub fn look(path: &Path) -> std::io::Result<(Loaded, Option<SystemTime>)> {
+    let (loaded, _) = read_slots(path)?;
     let written = |slot| path.join(slot).metadata().and_then(|slot| slot.modified()).ok();
-    (loaded, SLOTS.into_iter().filter_map(written).max())
+    Ok((loaded, SLOTS.into_iter().filter_map(written).max()))
 }
 
 /// What the slots hold, and the highest generation among the whole ones.
-fn read_slots(folder: &Path) -> (Loaded, u64) {
+///
+/// A slot that the system does not let us read may be whole: begun anew, its counts would be written over. So it is an
+/// error, unless the other slot, which holds all that was acknowledged, can be read.
+fn read_slots(folder: &Path) -> std::io::Result<(Loaded, u64)> {
     let mut loaded = Loaded::default();
+    let mut unreadable = None;
     let mut newest: Option<(u64, Vec<u8>)> = None;
     for slot in SLOTS {
         match read_slot(&folder.join(slot)) {
@@ -85,21 +92,38 @@ fn read_slots(folder: &Path) -> (Loaded, u64) {
                 }
             }
             Ok(None) => {}
-            Err(damage) => loaded.damaged.push(damage),
+            Err(Fault::Damaged(why)) => {
+                loaded.damaged.push(format!("{}: {why}", folder.join(slot).display()))
+            }
+            Err(Fault::Unreadable(error)) => {
+                loaded.damaged.push(format!("{}: {error}", folder.join(slot).display()));
+                unreadable = Some(error);
+            }
         }
+    }
+    if let Some(error) = unreadable.filter(|_| newest.is_none()) {
+        return Err(error);
     }
     let generation = newest.as_ref().map_or(0, |&(generation, _)| generation);
     loaded.state = newest.map(|(_, state)| state);
-    (loaded, generation)
+    Ok((loaded, generation))
 }
 
-fn read_slot(path: &Path) -> Result<Option<(u64, Vec<u8>)>, String> {
+/// Why a slot is of no use.
+enum Fault {
+    /// What it holds is no checkpoint, or not a whole one.
+    Damaged(&'static str),
+    /// What it holds is not known.
+    Unreadable(std::io::Error),
+}
+
+fn read_slot(path: &Path) -> Result<Option<(u64, Vec<u8>)>, Fault> {
     let content = match std::fs::read(path) {
         Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{}: {error}", path.display())),
+        Err(error) => return Err(Fault::Unreadable(error)),
     };
-    parse_slot(&content).map(Some).map_err(|why| format!("{}: {why}", path.display()))
+    parse_slot(&content).map(Some).map_err(Fault::Damaged)
 }
 
 fn parse_slot(content: &[u8]) -> Result<(u64, Vec<u8>), &'static str> {
@@ -152,7 +176,8 @@ impl Store for Folder {
     }
 
     fn load(&mut self) -> Result<Loaded, StoreError> {
-        let (loaded, generation) = read_slots(&self.path);
+        let (loaded, generation) = read_slots(&self.path)
+            .map_err(self.failed("cannot read the checkpoint; make its files this user's"))?;
         self.generation = self.generation.max(generation);
         Ok(loaded)
     }
@@ -224,6 +249,28 @@ mod tests {
         let loaded = folder.load().unwrap();
         assert!(loaded.state.is_none());
         assert_eq!(loaded.damaged.len(), 2);
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_read_is_no_damaged_one() {
+        let (dir, mut folder) = folder();
+        folder.commit(b"the state").unwrap();
+        // Not even root reads a folder as a file.
+        let unreadable = |slot: &str| {
+            std::fs::rename(dir.path().join(slot), dir.path().join(format!("{slot}.away"))).unwrap();
+            std::fs::create_dir(dir.path().join(slot)).unwrap();
+        };
+        unreadable(SLOTS[0]);
+        let loaded = folder.load().unwrap();
+        assert_eq!((loaded.state.unwrap().as_slice(), loaded.damaged.len()), (&b"the state"[..], 1));
+        unreadable(SLOTS[1]);
+        let error = folder.load().unwrap_err().to_string();
+        assert!(error.contains("cannot read the checkpoint"), "{error}");
+        assert!(look(dir.path()).is_err());
+        // Beside one that cannot be read, a damaged one is no reason to begin anew either.
+        std::fs::remove_dir(dir.path().join(SLOTS[1])).unwrap();
+        std::fs::write(dir.path().join(SLOTS[1]), b"TSCK").unwrap();
+        assert!(folder.load().is_err());
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn two_apps_migrate_one_empty_database_and_share_it() {
 
 #[test]
 fn a_row_that_is_refused_is_put_aside_and_holds_up_nothing() {
-    let (redis, mysql) = (RedisServer::start(), MariaDb::start());
+    let (redis, mut mysql) = (RedisServer::start(), MariaDb::start());
     let exporter = Exporter::of(&redis).birth_hold("0s").start();
     let app = audited(&redis, &mysql).start();
     ask(&app, 1);
@@ -187,14 +187,37 @@ fn a_row_that_is_refused_is_put_aside_and_holds_up_nothing() {
     let refused = fs::read_to_string(app.journal().join("audit-spill/refused.jsonl")).unwrap();
     assert_eq!(refused.lines().count(), 1);
     assert!(refused.contains("premium") && refused.contains("no_poison"), "{refused}");
-    exporter.scrape_until("the refusal is counted", |page| {
-        page.counter("techsapo_errors_total")
-            .with("error_type", "audit_refused")
-            .with("service", "mysql")
-            .total()
-            == 1.0
-    });
+    let counted = |times: f64| {
+        exporter.scrape_until("the refusals are counted", |page| {
+            page.counter("techsapo_errors_total")
+                .with("error_type", "audit_refused")
+                .with("service", "mysql")
+                .total()
+                == times
+        });
+    };
+    counted(1.0);
     assert_eq!(service(&app, "mysql")["state"], "up");
+
+    // In one batch: one that is refused, and one for which the server fails for a while. The first is put aside once,
+    // however often the batch is tried.
+    let fails = "IF(NEW.task_type = 'premium', NEW.task_type, (SELECT 'a' UNION SELECT 'b'))";
+    mysql.sql(&format!(
+        "CREATE TRIGGER fails BEFORE INSERT ON analyses FOR EACH ROW SET NEW.task_type = {fails}"
+    ));
+    mysql.kill_9();
+    app.generate("What?", "premium").unwrap();
+    let later = ask(&app, 1);
+    mysql.start_again();
+    wait::until_true("the second is tried", || {
+        service(&app, "mysql")["reason"].as_str().is_some_and(|reason| reason.contains("more than 1 row"))
+    });
+    mysql.sql("DROP TRIGGER fails");
+    wait_rows(&mysql, 5);
+    assert!(costs(&later).iter().all(|(id, cost)| audited_costs(&mysql).get(id) == Some(cost)));
+    counted(2.0);
+    let refused = fs::read_to_string(app.journal().join("audit-spill/refused.jsonl")).unwrap();
+    assert_eq!(refused.lines().count(), 2);
 }
 
 /// The journal is small and MySQL away: what it would hold back goes to the disk, the metrics miss nothing, and the

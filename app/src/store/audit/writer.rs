@@ -162,28 +162,29 @@ impl Writer {
     /// Writes records; those that MySQL refuses for their content are put aside. Nothing is lost when this fails.
     fn write(&mut self, records: &[Record]) -> Result<(), Trouble> {
         let mut analyses = Vec::with_capacity(records.len());
+        let mut refused = Vec::new();
         for record in records {
             match Analysis::of(record) {
                 Ok(analysis) => analyses.push((record, analysis)),
-                Err(error) => self.put_aside(record, &error.to_string())?,
+                Err(error) => refused.push((record, error.to_string())),
             }
-        }
-        if analyses.is_empty() {
-            return Ok(());
         }
         let (records, analyses): (Vec<_>, Vec<_>) = analyses.into_iter().unzip();
-        match self.database.insert(&analyses) {
-            Err(fault) if fault.about_content => {}
-            done => return Ok(done?),
-        }
-        // One of them is not acceptable; by itself each shows which.
-        for (record, analysis) in records.into_iter().zip(analyses) {
-            match self.database.insert(&[analysis]) {
-                Err(fault) if fault.about_content => self.put_aside(record, &fault.to_string())?,
-                done => done?,
+        let written = if analyses.is_empty() { Ok(()) } else { self.database.insert(&analyses) };
+        match written {
+            // One of them is not acceptable; by itself each shows which.
+            Err(fault) if fault.about_content => {
+                for (record, analysis) in records.into_iter().zip(analyses) {
+                    match self.database.insert(&[analysis]) {
+                        Err(fault) if fault.about_content => refused.push((record, fault.to_string())),
+                        done => done?,
+                    }
+                }
             }
+            done => done?,
         }
-        Ok(())
+        // Last: all that was written is written again alike if MySQL goes away in between, but a line is added twice.
+        refused.iter().try_for_each(|(record, reason)| self.put_aside(record, reason))
     }
 
     fn put_aside(&self, record: &Record, reason: &str) -> Result<(), Trouble> {

@@ -36,14 +36,26 @@ pub(super) struct Held {
 /// Looks at a folder. What it holds is there if it could be looked into.
 pub(super) fn folder(path: &Path, streams: &[String]) -> (Vec<Finding>, Option<Held>) {
     let place = path.display().to_string();
-    let (loaded, written) = folder::look(path);
-    let age = written.and_then(|time| SystemTime::now().duration_since(time).ok());
-    let age = age.map_or_else(String::new, |age| format!(", written {} ago", human::duration(age)));
     let mut findings = vec![usable(path)];
-    if findings[0].verdict == Verdict::Failed && loaded.state.is_none() {
+    let looked = folder::look(path);
+    let nothing = looked.as_ref().map_or(true, |(loaded, _)| loaded.state.is_none());
+    if findings[0].verdict == Verdict::Failed && nothing {
         // What cannot be read here need not be damaged.
         return (findings, None);
     }
+    let (loaded, written) = match looked {
+        Ok(looked) => looked,
+        Err(error) => {
+            findings.push(Finding::failed(
+                format!("the checkpoint in {place}"),
+                format_args!("it cannot be read: {error}"),
+                "make its files this user's: until it can be read, nothing is counted and nothing lost",
+            ));
+            return (findings, None);
+        }
+    };
+    let age = written.and_then(|time| SystemTime::now().duration_since(time).ok());
+    let age = age.map_or_else(String::new, |age| format!(", written {} ago", human::duration(age)));
     let held = held(place, &loaded, &age, streams, &mut findings);
     (findings, Some(held))
 }
