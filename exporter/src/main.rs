@@ -1,5 +1,6 @@
 //! Wiring only: flags → (a tool, and nothing else) → log → store → pipeline, samplers, pages → wait for a signal → a last checkpoint.
 
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use techsapo_redis_route::Route;
 use techsapo_tls::ClientTls;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
 /// Checkpoints are written on one thread and decoded, served and freed on others: an allocator made for that.
@@ -117,7 +119,13 @@ async fn run(flags: Flags, around: Around) -> Result<(), String> {
         series_limit: flags.series_limit as usize,
     };
     let mut pipeline = Pipeline::new(settings, store, own.clone(), served.clone(), stop.clone());
-    let pipeline = thread::Builder::new().name("pipeline".to_owned()).spawn(move || pipeline.run());
+    let (end, ended) = oneshot::channel::<Infallible>();
+    let pipeline = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
+        // Its drop is the message, also when the pipeline panics: the store is free then, another exporter holds it
+        // at once, and pages that went on showing the last checkpoint would stand beside those that count.
+        let _end = end;
+        pipeline.run();
+    });
     let pipeline = pipeline.map_err(|error| format!("cannot start a thread: {error}"))?;
 
     info!(
@@ -130,7 +138,11 @@ async fn run(flags: Flags, around: Around) -> Result<(), String> {
     );
     let pages = Arc::new(Pages { served, latest, own, telemetry_path: flags.telemetry_path, web, tls });
     connections::serve(listener, pages, async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = ended => return,
+        }
         info!("stopping: writing a last checkpoint");
     })
     .await;

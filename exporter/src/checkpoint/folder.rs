@@ -93,7 +93,7 @@ fn read_slots(folder: &Path) -> std::io::Result<(Loaded, u64)> {
             }
             Ok(None) => {}
             Err(Fault::Damaged(why)) => {
-                loaded.damaged.push(format!("{}: {why}", folder.join(slot).display()))
+                loaded.damaged.push(format!("{}: {why}", folder.join(slot).display()));
             }
             Err(Fault::Unreadable(error)) => {
                 loaded.damaged.push(format!("{}: {error}", folder.join(slot).display()));

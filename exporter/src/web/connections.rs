@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 use crate::http::{Pages, answer};
@@ -27,6 +28,8 @@ use crate::http::{Pages, answer};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// The first one within this: whoever has asked nothing yet holds a place that others want.
 const FIRST_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may leave everything unread that was sent: as with silence, others want its place.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections served at once; Prometheus needs one.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a handshake may take.
@@ -153,6 +156,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         asks.store(true, Ordering::Relaxed);
         answer(pages.clone(), request)
     });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let silence = async {
@@ -162,7 +167,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         }
     };
     tokio::select! {
-        served = watcher.watch(server.serve_connection(TokioIo::new(stream), service)) => {
+        served = watcher.watch(server.serve_connection(TokioIo::new(Box::pin(stream)), service)) => {
             if let Err(error) = served {
                 debug!(%peer, %error, "a connection ended early");
             }

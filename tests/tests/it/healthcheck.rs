@@ -59,6 +59,26 @@ fn a_crowd_that_asks_nothing_keeps_nobody_out_of_the_exporter() {
     drop(crowd);
 }
 
+/// As many as the exporter serves at once, and each asks for more than the kernel keeps for it, and reads nothing.
+#[test]
+fn a_crowd_that_reads_nothing_keeps_nobody_out_of_the_exporter() {
+    let redis = RedisServer::start();
+    let exporter = Exporter::of(&redis).start();
+    let address = exporter.url().strip_prefix("http://").unwrap().to_owned();
+    let requests = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n".repeat(2_000);
+    let asking = |_| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        // What the kernel takes of it is enough.
+        let taken = stream.write(requests.as_bytes()).unwrap();
+        assert!(taken > requests.len() / 4, "{taken}");
+        stream
+    };
+    let crowd: Vec<_> = (0..64).map(asking).collect();
+    wait::until_true("the exporter answers", || check(PROGRAMS[1], &address).status.success());
+    drop(crowd);
+}
+
 #[test]
 fn what_answers_otherwise_or_never_is_not_healthy() {
     for program in PROGRAMS {
