@@ -201,6 +201,8 @@ close() {
 status() {
   local record code=0
   for record in "$RECORDS"/${1:-*}; do
+    # An encrypted key may lie beside the record that it opens.
+    [[ -n ${1:-} || $record != *.key ]] || continue
     [[ -e $record ]] || { [[ -n ${1:-} ]] && die "there is no storage called $1."; continue; }
     read_record "${record##*/}"
     if is_open; then
