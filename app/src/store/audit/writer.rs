@@ -183,7 +183,8 @@ impl Writer {
             }
             done => done?,
         }
-        // Last: all that was written is written again alike if MySQL goes away in between, but a line is added twice.
+        // Last: when something above fails, the whole batch comes again. A row is then the same row; a line in the file
+        // would stand there twice.
         refused.iter().try_for_each(|(record, reason)| self.put_aside(record, reason))
     }
 

@@ -47,7 +47,7 @@ pub(super) fn folder(path: &Path, streams: &[String]) -> (Vec<Finding>, Option<H
         Ok(looked) => looked,
         Err(error) => {
             findings.push(Finding::failed(
-                format!("the checkpoint in {place}"),
+                format!("checkpoint in {place}"),
                 format_args!("it cannot be read: {error}"),
                 "make its files this user's: until it can be read, nothing is counted and nothing lost",
             ));

@@ -115,6 +115,32 @@ fn with_both_copies_damaged_it_begins_anew_behind_what_was_acknowledged() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_read_is_waited_for() {
+    let (_redis, mut exporter, mut producer) = stage();
+    producer.send(&facts::many(10));
+    producer.wait_acknowledged();
+    exporter.kill_9();
+    // Not even root reads a folder as a file.
+    let away = tempfile::tempdir().unwrap();
+    let slots = slots(exporter.checkpoints());
+    for (number, slot) in slots.iter().enumerate() {
+        std::fs::rename(slot, away.path().join(number.to_string())).unwrap();
+        std::fs::create_dir(slot).unwrap();
+    }
+    producer.send(&facts::many(4));
+    exporter.spawn_again();
+    exporter.wait_log("cannot read the checkpoint");
+    for (number, slot) in slots.iter().enumerate() {
+        std::fs::remove_dir(slot).unwrap();
+        std::fs::copy(away.path().join(number.to_string()), slot).unwrap();
+    }
+    exporter.wait_ready();
+    let page = exporter.scrape_after(&mut producer);
+    assert_eq!(counted(&page), 14.0);
+    page.counter("techsapo_telemetry_lost_events_total").is(0);
+}
+
+#[test]
 fn a_state_from_an_old_backup_is_not_continued() {
     let (_redis, mut exporter, mut producer) = stage();
     producer.send(&facts::many(10));

@@ -207,6 +207,21 @@ fn a_damaged_checkpoint_is_told_and_left_as_it_is() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_read_is_not_called_damaged() {
+    let redis = RedisServer::start();
+    let exporter = left_behind(&redis);
+    for slot in ["state.0", "state.1"] {
+        let path = exporter.checkpoints().join(slot);
+        std::fs::remove_file(&path).unwrap();
+        // Not even root reads a folder as a file.
+        std::fs::create_dir(&path).unwrap();
+    }
+    let checked = Checked::of(&redis.url(), exporter.checkpoints(), &[]);
+    checked.fails_in(&["checkpoint in "]);
+    checked.says("failed", "checkpoint in ", "it cannot be read");
+}
+
+#[test]
 fn a_checkpoint_of_a_later_build_and_an_older_copy_are_failures() {
     let redis = RedisServer::start();
     let mut exporter = left_behind(&redis);
