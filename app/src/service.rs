@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use techsapo_shared::event::WHOLE_PPM;
@@ -38,6 +38,9 @@ use crate::store::redis::Redis;
 use crate::telemetry::Recorder;
 use crate::tls::{self, Tls, TlsSettingError};
 use crate::turnstile::Turnstile;
+
+/// How long what was cut off has to be told, and stated.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the app cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -128,8 +131,8 @@ pub async fn serve(
     let instance = settings.instance.clone().unwrap_or_else(|| host_and_port(&listener));
     let connections = Connections::default();
     let shutdown = Shutdown::default();
-    let admission =
-        Arc::new(Admission::new(settings.limits.concurrent_analyses, settings.limits.queued_analyses));
+    let (running, in_line) = (settings.limits.concurrent_analyses, settings.limits.queued_analyses);
+    let admission = Arc::new(Admission::new(running, in_line, shutdown.cut()));
     let breakers = Breakers::new(&instance, recorder.clone());
     let route = settings.store.redis_url.as_ref().unwrap_or(&settings.redis.url).clone();
     let redis = Redis::new(route, settings.store.timeout, recorder.clone(), &breakers);
@@ -172,7 +175,8 @@ pub async fn serve(
     configured.state_budget();
     let turnstile = Turnstile::new(tokio::runtime::Handle::current().metrics().num_workers());
     let analyzer = Analyzer::new(reloader.live(), limits, turnstile.clone())
-        .merging_by(settings.synthesis.model.clone());
+        .merging_by(settings.synthesis.model.clone())
+        .ending_by(shutdown.cut());
     let asked: Vec<_> = analyzer.providers().iter().map(|provider| provider.name().as_str()).collect();
 
     // The first requests should find Redis, if it is there.
@@ -246,15 +250,20 @@ pub async fn serve(
     });
     server.run().await;
     tracing::info!("Stopping: running requests may end");
-    let drained = async {
+    let drained = async || {
         shutdown.ended().await;
         admission.idle().await;
     };
-    if tokio::time::timeout(deadline, drained).await.is_err() {
+    if tokio::time::timeout(deadline, drained()).await.is_err() {
         tracing::warn!(
             connections = connections.http.count(),
             "The shutdown deadline cut off what was still running"
         );
+        // Analyses end now, are stated, and their callers told.
+        shutdown.cut_off();
+        if tokio::time::timeout(LAST_WORDS, drained()).await.is_err() {
+            tracing::warn!(connections = connections.http.count(), "Some take nothing: they are left behind");
+        }
     }
     // The last calls may have been settled just now.
     budget.exchange().await;

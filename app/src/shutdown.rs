@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     beginning: CancellationToken,
+    cut: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -21,6 +22,16 @@ impl Shutdown {
     /// Ends when shutdown begins; at once if it has begun.
     pub async fn begun(&self) {
         self.beginning.cancelled().await;
+    }
+
+    /// Says that the time to end by itself is over.
+    pub fn cut_off(&self) {
+        self.cut.cancel();
+    }
+
+    /// Is cancelled when that time is over.
+    pub fn cut(&self) -> CancellationToken {
+        self.cut.clone()
     }
 
     /// Runs a task that the end of the process waits for. The task sees to it that it ends.

@@ -459,3 +459,35 @@ fn a_caller_who_leaves_does_not_undo_what_was_spent() {
     app.stop();
     assert_eq!(app.events("analysis").len(), 1, "stopping waits for the analysis");
 }
+
+#[test]
+fn what_a_stop_cuts_off_is_stated_and_its_callers_are_told() {
+    let mut app = App::start(&[
+        ("simulated.latency", "50s"),
+        ("shutdown.deadline", "200ms"),
+        ("limits.concurrent_analyses", "1"),
+    ]);
+    let mut callers: Vec<_> = (0..2).map(|_| app.connect()).collect();
+    for stream in &mut callers {
+        stream.write_all(post("/api/v1/generate", &ask("basic").to_string()).as_bytes()).unwrap();
+    }
+    let begun = Instant::now();
+    let in_line = || {
+        let status = app.get("/internal/status").json();
+        let queues = status["runtime_sample"]["queues"].as_array().unwrap().clone();
+        queues.iter().any(|queue| queue["queue_name"] == "analysis" && queue["length"] == 1)
+    };
+    while !in_line() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the second one never waits for the first");
+    }
+    app.stop();
+    let mut told: Vec<_> = callers.iter_mut().map(read_response).collect();
+    told.sort_by_key(|response| response.status);
+    told[0].error(503, "overloaded");
+    told[1].error(504, "deadline_exceeded");
+    let statuses = |kind| -> Vec<_> {
+        app.events(kind).into_iter().map(|event| event["status"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(statuses("analysis"), ["timeout"]);
+    assert_eq!(statuses("llm_request"), ["timeout"; 2], "no other provider was asked instead");
+}

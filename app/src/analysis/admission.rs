@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// Lets analyses in, one after another.
 #[derive(Debug)]
@@ -13,27 +14,36 @@ pub struct Admission {
     all_slots: u32,
     waiting: AtomicUsize,
     most_waiting: usize,
+    cut: CancellationToken,
 }
 
 impl Admission {
-    /// At most `running` at once, and `most_waiting` in line.
-    pub fn new(running: usize, most_waiting: usize) -> Self {
+    /// At most `running` at once, and `most_waiting` in line; none any more once `cut` is cancelled.
+    pub fn new(running: usize, most_waiting: usize, cut: CancellationToken) -> Self {
         let all_slots = u32::try_from(running).unwrap_or(u32::MAX);
         Self {
             slots: Arc::new(Semaphore::new(running)),
             all_slots,
             waiting: AtomicUsize::new(0),
             most_waiting,
+            cut,
         }
     }
 
     /// A place to run in, or nothing when the line is full or does not move within `patience`.
     pub async fn admit(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        if self.cut.is_cancelled() {
+            return None;
+        }
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }
         let _place = Place::take(&self.waiting, self.most_waiting)?;
-        tokio::time::timeout(patience, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => None,
+            slot = tokio::time::timeout(patience, Arc::clone(&self.slots).acquire_owned()) => slot.ok()?.ok(),
+        }
     }
 
     /// How many wait.
@@ -70,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn some_run_some_wait_and_the_rest_is_refused() {
-        let admission = Admission::new(1, 1);
+        let admission = Admission::new(1, 1, CancellationToken::new());
         let running = admission.admit(Duration::ZERO).await.unwrap();
         let mut second = std::pin::pin!(admission.admit(Duration::from_secs(60)));
         assert!(futures_util::poll!(&mut second).is_pending());
@@ -83,9 +93,23 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends_and_the_place_in_line_is_given_back() {
-        let admission = Admission::new(1, 1);
+        let admission = Admission::new(1, 1, CancellationToken::new());
         let _running = admission.admit(Duration::ZERO).await.unwrap();
         assert!(admission.admit(Duration::from_millis(1)).await.is_none());
+        assert_eq!(admission.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn at_the_end_nobody_is_let_in_not_even_who_stands_in_line() {
+        let cut = CancellationToken::new();
+        let admission = Admission::new(1, 1, cut.clone());
+        let running = admission.admit(Duration::ZERO).await.unwrap();
+        let mut second = std::pin::pin!(admission.admit(Duration::from_secs(60)));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        cut.cancel();
+        drop(running);
+        assert!(second.await.is_none());
+        assert!(admission.admit(Duration::from_secs(60)).await.is_none(), "though there is a place");
         assert_eq!(admission.waiting(), 0);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
 
 use super::verdict::{Read, Reader};
 use super::{Call, CallError, Limits, Question, Step, Target, Watch};
@@ -16,13 +17,18 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// What is left of an analysis' time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(super) struct Clock<'a> {
     pub(super) started: Instant,
     pub(super) limits: Limits,
+    /// Nothing is left once this is cancelled.
+    pub(super) cut: &'a CancellationToken,
 }
 
-impl Clock {
+impl Clock<'_> {
     pub(super) fn left(&self) -> Duration {
+        if self.cut.is_cancelled() {
+            return Duration::ZERO;
+        }
         self.limits.analysis.saturating_sub(self.started.elapsed())
     }
 }
@@ -55,7 +61,7 @@ pub(super) async fn parallel(
     question: &Question,
     asked: &[Target],
     spares: &[Target],
-    clock: Clock,
+    clock: Clock<'_>,
     answers: &Answers<'_>,
     watch: &Watch,
 ) -> Vec<Read> {
@@ -81,7 +87,7 @@ pub(super) async fn sequential(
     question: &Question,
     asked: &[Target],
     spares: &[Target],
-    clock: Clock,
+    clock: Clock<'_>,
     answers: &Answers<'_>,
     watch: &Watch,
 ) -> Vec<Read> {
@@ -105,7 +111,7 @@ pub(super) async fn sequential(
 }
 
 /// One call, within what one call may take and what is left of the whole.
-pub(super) async fn call(question: &Question, target: &Target, before: Before<'_>, clock: Clock) -> Call {
+pub(super) async fn call(question: &Question, target: &Target, before: Before<'_>, clock: Clock<'_>) -> Call {
     let started = Instant::now();
     let patience = clock.limits.call.min(clock.left());
     let request = CompletionRequest {
@@ -118,9 +124,14 @@ pub(super) async fn call(question: &Question, target: &Target, before: Before<'_
         patience: clock.limits.call,
     };
     // A provider ends in time by itself, and then says what it spent.
-    let result = match tokio::time::timeout(patience + GRACE, target.provider.complete(request)).await {
-        Ok(result) => result.map_err(CallError::from),
-        Err(_) => Err(CallError::Timeout(patience)),
+    let completing = tokio::time::timeout(patience + GRACE, target.provider.complete(request));
+    let result = tokio::select! {
+        biased;
+        ended = completing => match ended {
+            Ok(result) => result.map_err(CallError::from),
+            Err(_) => Err(CallError::Timeout(patience)),
+        },
+        () = clock.cut.cancelled() => Err(CallError::Timeout(started.elapsed())),
     };
     Call {
         provider: target.provider.name(),

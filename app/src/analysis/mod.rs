@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use techsapo_shared::labels::{AnswerSource, Provider as Name, Status, TaskType};
+use tokio_util::sync::CancellationToken;
 
 use crate::providers::live::ProviderSet;
 use crate::providers::{Completion, ErrorKind, LiveProviders, Material, Provider, ProviderError};
@@ -341,6 +342,8 @@ pub struct Analyzer {
     turnstile: Turnstile,
     /// The model that merges answers; nothing: that of the first who answered.
     merging_model: Option<String>,
+    /// Cancelled when no analysis has any time left.
+    cut: CancellationToken,
 }
 
 /// How long things may take.
@@ -356,13 +359,19 @@ impl Analyzer {
     /// An analyzer that asks those of these providers that are in force when a question comes, the preferred ones first,
     /// and compares what they answer when it is its turn.
     pub fn new(providers: Arc<LiveProviders>, limits: Limits, turnstile: Turnstile) -> Self {
-        Self { providers, limits, turnstile, merging_model: None }
+        Self { providers, limits, turnstile, merging_model: None, cut: CancellationToken::new() }
     }
 
     /// The same, with answers merged by this model.
     #[must_use]
     pub fn merging_by(self, model: Option<String>) -> Self {
         Self { merging_model: model, ..self }
+    }
+
+    /// The same, whose analyses have no time left once `cut` is cancelled: their calls end as those whose time is over.
+    #[must_use]
+    pub fn ending_by(self, cut: CancellationToken) -> Self {
+        Self { cut, ..self }
     }
 
     /// Whom it can ask, the preferred ones first.
@@ -429,7 +438,7 @@ impl Analyzer {
     pub async fn analyze(&self, plan: Plan, watch: &Watch) -> Report {
         let started = Instant::now();
         let Plan { question, needed, asked, spares, merger } = plan;
-        let clock = fanout::Clock { started, limits: self.limits };
+        let clock = fanout::Clock { started, limits: self.limits, cut: &self.cut };
         let answers = fanout::Answers::to(&question.prompt, &self.turnstile);
         let asking = async {
             match question.mode {

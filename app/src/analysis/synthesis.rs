@@ -54,7 +54,7 @@ pub(super) async fn merge(
     merger: &Merger,
     targets: &[&Target],
     calls: &[Call],
-    clock: Clock,
+    clock: Clock<'_>,
     watch: &Watch,
 ) -> Option<Synthesis> {
     let target = match merger {

@@ -315,7 +315,8 @@ settings! {
 
     /// Stopping.
     shutdown: ShutdownSettings {
-        /// How long running requests get to end, and then as long again for events to leave.
+        /// How long running requests get to end (analyses that take longer are cut, stated as timeouts, and answered with 504), and
+        /// then as long again for events to leave.
         deadline: Duration = DURATION("5s"),
     }
 }

@@ -1,6 +1,7 @@
 //! From a question that may be asked to an answer, fresh or given again, and to what is stated of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use techsapo_shared::labels::ClosedLabel;
 
@@ -26,7 +27,9 @@ pub(super) async fn analyze(
 ) -> Result<Answered, ApiError> {
     // Both are asked of Redis, and go there together. The turn is kept meanwhile, for it is a short wait, and then there is work to do;
     // but not while another makes the answer.
-    let looking = async { Ok(app.answers.find(&plan, &reader, wish, || turn.pass()).await) };
+    // Who waits for another's answer may wait as long as that one: for a place, and for the analysis.
+    let (arrived, patience) = (Instant::now(), app.settings.analysis.deadline);
+    let looking = async { Ok(app.answers.find(&plan, &reader, wish, patience * 2, || turn.pass()).await) };
     let both = async { tokio::try_join!(allowance.granted(), looking) };
     let ((), search) = both.await?;
     let making = match search {
@@ -37,9 +40,13 @@ pub(super) async fn analyze(
             return Ok(answered);
         }
         Search::Missing(making) => making,
+        Search::Refused => return Err(ApiError::overloaded()),
     };
-    let patience = app.settings.analysis.deadline;
-    let slot = turn.wait_for(app.admission.admit(patience)).await.ok_or_else(ApiError::overloaded)?;
+    let patience = patience.saturating_sub(arrived.elapsed());
+    let Some(slot) = turn.wait_for(app.admission.admit(patience)).await else {
+        making.refuse();
+        return Err(ApiError::overloaded());
+    };
     let app = Arc::clone(app);
     let work = tokio::spawn(async move {
         // Once all were asked, it is the turn of the next.

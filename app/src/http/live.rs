@@ -7,6 +7,7 @@
 //! more, and when shutdown begins.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,23 +143,33 @@ impl Watcher {
         }
     }
 
-    /// The messages. Whoever takes none for so long gives up its place, whether or not its stream is ever looked at again.
-    fn messages(mut self, patience: Duration) -> impl Stream<Item = Utf8Bytes> {
-        let (tell, told) = mpsc::channel(1);
-        tokio::spawn(async move {
-            loop {
-                let message = tokio::select! {
-                    message = self.next() => message,
-                    () = tell.closed() => None,
-                };
-                let Some(message) = message else { return };
-                if !matches!(tokio::time::timeout(patience, tell.send(message)).await, Ok(Ok(()))) {
-                    return;
-                }
-            }
-        });
-        stream::unfold(told, async |mut told| Some((told.recv().await?, told)))
+    /// The messages. Whoever takes none for so long gives up its place.
+    fn messages(self, patience: Duration) -> impl Stream<Item = Utf8Bytes> {
+        handed_on(stream::unfold(self, async |mut watcher| Some((watcher.next().await?, watcher))), patience)
     }
+}
+
+/// The same messages, one at a time. The source is dropped when nobody takes one for so long, whether or not this stream is ever looked
+/// at again: over HTTP/2 it is not while the peer gives no leave to send.
+pub(super) fn handed_on<T: Send + 'static>(
+    source: impl Stream<Item = T> + Send + 'static,
+    patience: Duration,
+) -> impl Stream<Item = T> + Send {
+    let (tell, told) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut source = pin!(source);
+        loop {
+            let message = tokio::select! {
+                message = source.next() => message,
+                () = tell.closed() => None,
+            };
+            let Some(message) = message else { return };
+            if !matches!(tokio::time::timeout(patience, tell.send(message)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    stream::unfold(told, async |mut told| Some((told.recv().await?, told)))
 }
 
 /// The handler of `GET /api/v1/metrics/stream`.

@@ -27,7 +27,7 @@ use super::asked::Asked;
 use super::error::ApiError;
 use super::generate::answer;
 use super::limits::Allowance;
-use super::live::event_stream;
+use super::live::{event_stream, handed_on};
 use super::ready::Ready;
 use super::request_id::RequestId;
 use super::wire::CallView;
@@ -46,8 +46,9 @@ pub(super) async fn events(
     let asked = Asked::parse(body.as_bytes(), &app.settings.limits)?;
     let ready = Ready::check(&app, &caller, allowance, &request_id, asked).await?;
     let open = app.connections.sse.opened();
+    let patience = app.settings.limits.write_timeout;
 
-    // A few events for each call: bounded by the number of calls.
+    // A few events for each call: bounded by the number of calls, and gone with a listener who takes none.
     let (tell, told) = unbounded_channel();
     let thinking =
         json!({"type": "thinking", "asked": ready.plan.asked(), "request_id": request_id.as_ref()});
@@ -87,7 +88,7 @@ pub(super) async fn events(
         tell.closed().await;
         drop(open);
     });
-    Ok(event_stream(messages(told)))
+    Ok(event_stream(handed_on(messages(told), patience)))
 }
 
 /// What the parameters say, as the body of `generate` would.

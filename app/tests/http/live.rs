@@ -1,6 +1,6 @@
 //! The live figures from outside: what watchers are told, how many there may be, and how they are parted from.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -305,6 +305,44 @@ fn http2_is_spoken_with_those_who_begin_with_it() {
         request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap()
     });
     assert_eq!((response.version(), response.status()), (reqwest::Version::HTTP_2, reqwest::StatusCode::OK));
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[test]
+fn of_an_analysis_nothing_is_kept_for_who_gives_no_leave_to_send() {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const END_OF_HEADERS_AND_STREAM: u8 = 5;
+    let app = App::start(&[("limits.write_timeout", "300ms")]);
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0.
+    let settings = [0, 4, 0, 0, 0, 0];
+    // GET and http by the static table, path and authority written out.
+    let mut request = vec![0x82, 0x86];
+    for (name, value) in [(4, "/api/v1/wall-bounce/analyze?query=Why"), (1, "localhost")] {
+        request.extend([name, u8::try_from(value.len()).unwrap()]);
+        request.extend(value.bytes());
+    }
+    let mut silent = app.connect();
+    let all = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &settings),
+        frame(HEADERS, END_OF_HEADERS_AND_STREAM, 1, &request),
+    ];
+    silent.write_all(&all.concat()).unwrap();
+    eventually("the analysis is stated", || app.events("analysis").len() == 1);
+    eventually("its texts are gone", || open(&app, "sse") == 0);
+    silent.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut told = [0; 4096];
+    let ended = (0..100).any(|_| match silent.read(&mut told) {
+        Ok(bytes) => bytes == 0,
+        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock),
+    });
+    assert!(!ended, "its connection was ended, which would have freed them in any case");
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) enum Arrival {
     Answer(Arc<Report>),
     /// There is one, but not such as is given to others: each has to ask for itself.
     NotKept,
+    /// There was no place to make it in: who waited has waited as long as whoever makes one may.
+    Refused,
     /// Nobody makes it any more.
     Lost,
 }

@@ -81,6 +81,8 @@ pub enum Search {
     Found(Found),
     /// It was not, or that answer is not wanted.
     Missing(Making),
+    /// Another was to make it, and was refused or took too long: it is no better to begin anew.
+    Refused,
 }
 
 /// An answer that is given again.
@@ -127,8 +129,16 @@ impl Answers {
     }
 
     /// Looks for the answer to a question as `reader` may be given it. Where the same question is being answered for
-    /// another, waits for that answer; `waits` hears of it before, for that may take as long as an analysis.
-    pub async fn find(&self, plan: &Plan, reader: &Reader, wish: Wish, mut waits: impl FnMut()) -> Search {
+    /// another, waits for that answer, but no longer than `patience`; `waits` hears of it before, for that may take as long as an
+    /// analysis.
+    pub async fn find(
+        &self,
+        plan: &Plan,
+        reader: &Reader,
+        wish: Wish,
+        patience: Duration,
+        mut waits: impl FnMut(),
+    ) -> Search {
         let (began, began_ms) = (Instant::now(), clock::unix_ms());
         let Some(shared) = &self.shared else { return Search::Missing(Making::default()) };
         let key = Key::of(plan, shared.settings.scope, reader);
@@ -137,6 +147,7 @@ impl Answers {
             Wish::Fresh => return shared.missing(key, None),
             Wish::Unkept => return Search::Missing(Making::default()),
         };
+        let give_up = tokio::time::Instant::now() + patience;
         let found = |report, cache_type| {
             Search::Found(Found { report, cache_type, found_ms: clock::unix_ms(), took: began.elapsed() })
         };
@@ -150,7 +161,8 @@ impl Answers {
                 Seat::Passenger(passenger) => passenger,
             };
             waits();
-            match passenger.arrival().await {
+            // Of all whom it waits for, one after another.
+            match tokio::time::timeout_at(give_up, passenger.arrival()).await.unwrap_or(Arrival::Refused) {
                 // What was made meanwhile is as new as can be; but who went before may have been content with an older one.
                 Arrival::Answer(report)
                     if report.ended_ms >= began_ms || shared.is_young(report.ended_ms, max_age) =>
@@ -162,6 +174,7 @@ impl Answers {
                     shared.looked(CacheType::Memory, false);
                     return shared.missing(key, None);
                 }
+                Arrival::Refused => return Search::Refused,
                 // Who was making it has gone, or found one that is too old for this: one of those who wait begins.
                 Arrival::Lost | Arrival::Answer(_) => {}
             }
@@ -266,6 +279,13 @@ impl Making {
         let redis = shared.redis.clone()?;
         Some(Upload { redis, key, value: value?, ttl: shared.settings.ttl })
     }
+
+    /// There is no place to make it in: who waits for it is told so, rather than that each waits for a place in its turn.
+    pub fn refuse(self) {
+        if let Some(flight) = self.flight {
+            flight.land(Arrival::Refused);
+        }
+    }
 }
 
 /// An answer on its way to the other instances.
@@ -291,6 +311,7 @@ mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
     use std::pin::pin;
+    use std::task::Poll;
 
     use futures_util::poll;
 
@@ -298,6 +319,8 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::guard::breaker::Breakers;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
 
     fn in_memory() -> Answers {
         let settings = config::load(None, &BTreeMap::new()).unwrap().settings;
@@ -312,7 +335,7 @@ mod tests {
         let answers = in_memory();
         let plan = analyzer(0, 2).plan(question("Why?")).unwrap();
         let (reader, told) = (Reader::default(), Cell::new(0));
-        let find = || answers.find(&plan, &reader, Wish::default(), || told.set(told.get() + 1));
+        let find = || answers.find(&plan, &reader, Wish::default(), HOUR, || told.set(told.get() + 1));
 
         let Search::Missing(making) = find().await else { panic!("nobody has asked before") };
         assert_eq!(told.get(), 0, "it makes the answer itself");
@@ -324,11 +347,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_who_wait_for_one_that_is_refused_are_refused_with_it() {
+        let answers = in_memory();
+        let plan = analyzer(0, 2).plan(question("Why?")).unwrap();
+        let reader = Reader::default();
+        let find = || answers.find(&plan, &reader, Wish::default(), HOUR, || ());
+
+        let Search::Missing(making) = find().await else { panic!("nobody has asked before") };
+        let (mut one, mut other) = (pin!(find()), pin!(find()));
+        assert!(poll!(&mut one).is_pending() && poll!(&mut other).is_pending());
+        making.refuse();
+        assert!(matches!((one.await, other.await), (Search::Refused, Search::Refused)));
+        assert!(matches!(find().await, Search::Missing(_)), "the next one tries");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_one_after_another_longer_than_its_patience() {
+        let answers = in_memory();
+        let plan = analyzer(0, 2).plan(question("Why?")).unwrap();
+        let reader = Reader::default();
+        let find = |patience| answers.find(&plan, &reader, Wish::default(), patience, || ());
+
+        let Search::Missing(mut making) = find(HOUR).await else { panic!("nobody has asked before") };
+        let mut waiting = pin!(find(Duration::from_millis(50)));
+        let begun = Instant::now();
+        let ended = loop {
+            if let Poll::Ready(ended) = poll!(&mut waiting) {
+                break ended;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "it waits on");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            // Whoever makes it goes, and another comes before the one who waits looks again.
+            drop(making);
+            let Search::Missing(next) = find(HOUR).await else { panic!("nobody makes it any more") };
+            making = next;
+        };
+        assert!(matches!(ended, Search::Refused));
+    }
+
+    #[tokio::test]
     async fn who_waits_is_given_no_older_an_answer_than_was_asked_for() {
         let plan = || analyzer(0, 2).plan(question("Why?")).unwrap();
         let answers = in_memory();
         let (plan_of_all, reader) = (plan(), Reader::default());
-        let within = |age| answers.find(&plan_of_all, &reader, Wish::Reuse { max_age: age }, || ());
+        let within = |age| answers.find(&plan_of_all, &reader, Wish::Reuse { max_age: age }, HOUR, || ());
         const MINUTE: Duration = Duration::from_secs(60);
         for (age, wanted, is_given) in [
             (MINUTE * 50, None, true),
