@@ -161,18 +161,33 @@ backup_long_term() {
 
 # --- a set --------------------------------------------------------------------------------------------------------
 
+# attempt KIND FILE: backs it up into FILE; what is wrong is in $WORK/error.
+attempt() {
+  rm -rf "$2" "$WORK"/counts "$WORK"/*.pipe
+  : >"$WORK/counts"
+  if [[ $1 == config ]]; then mkfifo "$WORK/tar.pipe"; fi
+  # In a process of its own: whatever goes wrong in it, the others are backed up all the same.
+  # And without our lock, which is ours alone: what it starts may outlive us if we are killed.
+  (exec 9>&- && "backup_${1//-/_}" "$2" && sync "$2") 2>"$WORK/error" && return
+  if grep -qi 'no space left' "$WORK/error"; then echo "the disk of ${SETTING[DIR]} or of ${TMPDIR:-/tmp} is full" >>"$WORK/error"; fi
+  return 1
+}
+
+# A server may be starting again, or another be taking its place: that is no reason to be without a backup for hours.
+attempt_twice() {
+  attempt "$@" && return
+  if ((SETTING[RETRY_AFTER] == 0)); then return 1; fi
+  warn "$1 could not be backed up, and is tried again in ${SETTING[RETRY_AFTER]} s: $(reasons "$WORK/error")"
+  sleep "${SETTING[RETRY_AFTER]}" 9>&-
+  attempt "$@"
+}
+
 # one KIND: backs it up, and notes it in the manifest that is being written.
 one() {
   local kind=$1 file began=$SECONDS size
   file=$PART/$(file_of "$kind" "$STAMP")
-  rm -rf "$WORK"/counts "$WORK"/*.pipe
-  : >"$WORK/counts"
-  if [[ $kind == config ]]; then mkfifo "$WORK/tar.pipe"; fi
   gauge techsapo_backup_last_run_timestamp_seconds kind "$kind" "$(date +%s)"
-  # In a process of its own: whatever goes wrong in it, the others are backed up all the same.
-  # And without our lock, which is ours alone: what it starts may outlive us if we are killed.
-  if ! (exec 9>&- && "backup_${kind//-/_}" "$file" && sync "$file") 2>"$WORK/error"; then
-    if grep -qi 'no space left' "$WORK/error"; then echo "the disk of ${SETTING[DIR]} or of ${TMPDIR:-/tmp} is full" >>"$WORK/error"; fi
+  if ! attempt_twice "$kind" "$file"; then
     warn "$kind was not backed up: $(reasons "$WORK/error")"
     rm -f "$file"
     FAILED+=("$kind")

@@ -34,6 +34,7 @@ SETTINGS=(
   'REPOSITORY||restic repository for the copies off the host (sftp:, s3:, rest:, a folder …)'
   'REPOSITORY_PASSWORD_FILE|/etc/techsapo/restic-password|its password'
   'TIME_LIMIT|3600|seconds after which one step is given up'
+  'RETRY_AFTER|10|seconds after which what failed is tried a second time; 0: it is not'
 )
 # Settings that may be given as NAME_FILE, a file that holds the value: they can bear a password.
 SECRET_SETTINGS=' REDIS_URL MYSQL_URL '
@@ -86,7 +87,7 @@ read_settings() {
     SETTING[TLS_CERT]=$tls/backup.crt
     SETTING[TLS_KEY]=$tls/backup.key
   fi
-  for name in KEEP_HOURS KEEP_DAYS KEEP_WEEKS TIME_LIMIT; do
+  for name in KEEP_HOURS KEEP_DAYS KEEP_WEEKS TIME_LIMIT RETRY_AFTER; do
     [[ ${SETTING[$name]} =~ ^[0-9]{1,6}$ ]] || die "TECHSAPO_BACKUP_$name must be a whole number; it is '${SETTING[$name]}'."
   done
   choose_kinds "${SETTING[KINDS]}"

@@ -42,6 +42,8 @@ impl Backups {
         backups.new_key(&key);
         backups.set("DIR", &dir);
         backups.set("KEY", &key);
+        // What is to fail need not fail twice.
+        backups.set("RETRY_AFTER", "0");
         backups.certificates(&backups.folder.path().join("no-certificates"));
         backups.settings.insert("TMPDIR".to_owned(), temporary);
         backups.settings.insert("TECHSAPO_TEXTFILE_DIR".to_owned(), textfile);

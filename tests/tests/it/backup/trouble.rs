@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -101,6 +102,29 @@ fn a_server_that_is_away_or_refuses_fails_its_kind_alone() {
         assert!(backups.succeed("backup.sh", &["--list"]).contains("INCOMPLETE"), "{value}");
         assert_eq!(check_metrics(&backups.told()), Vec::<String>::new());
     }
+}
+
+#[test]
+fn what_fails_is_tried_a_second_time() {
+    let mut backups = Backups::new();
+    let late = backups.scratch().join("late.toml");
+    backups.set("KINDS", "config");
+    backups.set("CONFIG_PATHS", &late.display().to_string());
+    backups.set("RETRY_AFTER", "1");
+    let said = backups.fail("backup.sh", &[]);
+    assert!(said.contains("is tried again in 1 s") && said.contains("config was not backed up"), "{said}");
+
+    backups.set("RETRY_AFTER", "10");
+    let mut command = backups.script("backup.sh", &[]);
+    let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(running.stderr.as_mut().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("config could not be backed up, and is tried again in 10 s"), "{told}");
+    fs::write(&late, "here = true").unwrap();
+    assert!(running.wait().unwrap().success());
+    assert_eq!(backups.figure("last_run_success", "config"), Some(1.0));
+    backups.set("RETRY_AFTER", "soon");
+    assert!(backups.fail("backup.sh", &[]).contains("RETRY_AFTER must be a whole number"));
 }
 
 #[test]

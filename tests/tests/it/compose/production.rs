@@ -199,6 +199,7 @@ impl<'a> Stack<'a> {
         std::fs::write(&settings, delivered).unwrap();
         let mut backups = Backups::new().by(self.engine.on_the_host(&hosts));
         backups.certificates(&self.prepared.certificates.folder());
+        backups.unset("RETRY_AFTER");
         let settings = ["--settings", settings.to_str().unwrap()];
         let said = backups.succeed("backup.sh", &settings);
         assert!(said.contains(&format!("analyses {analyses}")), "{said}");

@@ -296,3 +296,20 @@ fn a_password_is_never_written_to_the_log() {
     assert!(!exporter.process.log().contains("open-sesame"), "{}", exporter.process.log());
     assert!(!exporter.get("/-/ready").unwrap().text().contains("open-sesame"));
 }
+
+/// It is told of those alone of whom there is news, and of all when it has forgotten.
+#[test]
+fn what_redis_has_forgotten_it_is_told_again_also_of_those_who_are_silent() {
+    let (redis, _exporter, mut speaking) = stage();
+    let mut silent = Producer::new(&redis);
+    for producer in [&mut silent, &mut speaking] {
+        producer.send(&facts::many(3));
+        producer.wait_acknowledged();
+    }
+    speaking.send(&facts::many(2));
+    speaking.wait_acknowledged();
+    let _: u64 = redis.cli(&["DEL", "techsapo:acks"]);
+    for producer in [&mut silent, &mut speaking] {
+        producer.wait_acknowledged();
+    }
+}
