@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::budget::Budget;
 use crate::catalog::{Domain, FAMILIES, FamilyId, Seed};
 use crate::series::{Discarded, Key, SeriesStore, ValueId};
-use crate::window::Window;
+use crate::window::{Sums, Window};
 
 /// Default limit of series in one family.
 pub const DEFAULT_SERIES_LIMIT: usize = 1_000;
@@ -106,6 +106,13 @@ pub struct Instance {
     pub providers: Vec<ValueId>,
 }
 
+/// What tells of a time still to come. As long as somebody's clock is ahead, it changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ahead {
+    window: Option<(u64, Sums)>,
+    instance: Option<u64>,
+}
+
 impl State {
     /// A state that has seen nothing of `streams`.
     pub fn new(id: Uuid, streams: &[String], series_limit: usize) -> Self {
@@ -169,6 +176,21 @@ impl State {
             *state = StreamState::default();
             self.revision += 1;
         }
+    }
+
+    /// The newest that tells of a time well after `now_ms`, if anything does.
+    pub fn ahead(&self, now_ms: u64) -> Option<Ahead> {
+        let latest = now_ms.saturating_add(FUTURE_MS);
+        let ahead = Ahead {
+            window: self.window.ahead(now_ms).cloned(),
+            instance: self
+                .instances
+                .values()
+                .map(|instance| instance.last_t_ms)
+                .filter(|&t| t > latest)
+                .max(),
+        };
+        (ahead != Ahead::default()).then_some(ahead)
     }
 
     /// Takes away what tells of a time well after `now_ms`, counters and sums of money aside: a clock was ahead and has been set right, and until that

@@ -7,7 +7,7 @@ use techsapo_shared::wire::EntryId;
 use uuid::Uuid;
 
 use crate::series::Discarded;
-use crate::state::State;
+use crate::state::{Ahead, State};
 
 /// How long a claim must have been gone, while Redis answered, before another state may begin.
 pub const CLAIM_GONE: Duration = Duration::from_secs(10);
@@ -137,9 +137,70 @@ impl Durable {
     }
 }
 
+/// Our clock was set back, if it says so much less than at the last tick.
+const SET_BACK_MS: u64 = 60_000;
+/// A clock was ahead and was set right, if nothing more of a time still to come was told for so long.
+const AHEAD_FOR: Duration = Duration::from_secs(60);
+
+/// Looks out for clocks that were ahead.
+///
+/// What they told would keep out what is told now until that time has come. But whose own clock is behind has no reason to forget what
+/// others tell: they go on telling it. Whether it was set back before the start, nobody knows.
+#[derive(Debug, Default)]
+pub struct Clocks {
+    last_ms: Option<u64>,
+    /// What tells of a time still to come, and since when no more of it was told.
+    ahead: Option<(Ahead, Instant)>,
+}
+
+impl Clocks {
+    /// Whether what tells of a time well after `now_ms` is to be forgotten. Asked at every tick.
+    pub fn were_ahead(&mut self, state: &State, now_ms: u64, now: Instant) -> bool {
+        let set_back = self.last_ms.replace(now_ms).is_none_or(|last_ms| now_ms + SET_BACK_MS < last_ms);
+        let known = self.ahead.take();
+        let Some(ahead) = state.ahead(now_ms) else { return false };
+        let since = known.filter(|(before, _)| *before == ahead).map_or(now, |(_, since)| since);
+        let over = set_back || now.duration_since(since) >= AHEAD_FOR;
+        if !over {
+            self.ahead = Some((ahead, since));
+        }
+        over
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_ahead_is_known_by_telling_no_more_of_the_time_to_come() {
+        const MINUTE_MS: u64 = 60_000;
+        let mut state = State::new(Uuid::nil(), &[], 0);
+        let (mut clocks, begun, begun_ms) = (Clocks::default(), Instant::now(), 1_000_000_000);
+        let mut tick = |state: &State, seconds: u64| {
+            clocks.were_ahead(state, begun_ms + seconds * 1_000, begun + Duration::from_secs(seconds))
+        };
+        let tell = |state: &mut State, seconds: u64, ahead_ms: u64| {
+            let t_ms = begun_ms + seconds * 1_000 + ahead_ms;
+            state.window.at(t_ms).unwrap().analysis(true);
+            state.instance("one", t_ms);
+        };
+        tell(&mut state, 0, MINUTE_MS);
+        assert!(!tick(&state, 0), "a clock may be a little ahead");
+        for seconds in 1..200 {
+            tell(&mut state, seconds, 20 * MINUTE_MS);
+            assert!(!tick(&state, seconds), "{seconds}: it is ours that is behind");
+        }
+        assert!((200..259).all(|seconds| !tick(&state, seconds)));
+        assert!(tick(&state, 259));
+        state.forget_the_future(begun_ms + 259_000);
+        tell(&mut state, 259, 0);
+        assert!((260..400).all(|seconds| !tick(&state, seconds)));
+
+        tell(&mut state, 400, 20 * MINUTE_MS);
+        assert!(!tick(&state, 401));
+        assert!(tick(&state, 300), "our own clock was set back");
+    }
 
     #[test]
     fn a_claim_that_was_seen_must_be_gone_for_a_while_in_which_redis_answers() {

@@ -232,6 +232,11 @@ impl Window {
         any
     }
 
+    /// The newest slot, if it lies a window or more ahead of `now_ms`. What is told now would be too old beside it.
+    pub fn ahead(&self, now_ms: u64) -> Option<&(u64, Sums)> {
+        self.slots.back().filter(|&&(slot, _)| slot >= now_ms / SLOT_MS + WINDOW_SLOTS)
+    }
+
     /// The sums of the five minutes that end at `now_ms`. What lies less than a window ahead (a producer's clock)
     /// counts too.
     pub fn last_five_minutes(&self, now_ms: u64) -> Sums {

@@ -21,12 +21,10 @@ use crate::reader::Reading;
 use crate::reader::entries::Entries;
 use crate::series::Key;
 use crate::state::State;
-use crate::turn::Durable;
+use crate::turn::{Clocks, Durable};
 
 /// A checkpoint is written at most so often, and Redis is told so often, changed or not: it may have forgotten.
 const TICK: Duration = Duration::from_secs(1);
-/// Our clock was set back, if it says so much less than at the last tick.
-const SET_BACK_MS: u64 = 60_000;
 /// Items that wait to be copied to the quarantine; more in one tick are counted, not copied.
 const MAX_QUARANTINED: usize = 1_000;
 
@@ -38,8 +36,7 @@ pub(super) struct Holder<'a> {
     caught_up: Vec<bool>,
     /// What the last durable checkpoint allows to be told.
     durable: Durable,
-    /// The time of the last tick.
-    last_tick_ms: Option<u64>,
+    clocks: Clocks,
     /// Producers of whom Redis is told no more, until they speak again.
     hushed: HashSet<String>,
     quarantine: Vec<Quarantined>,
@@ -58,7 +55,7 @@ impl<'a> Holder<'a> {
             state,
             caught_up,
             durable: Durable::default(),
-            last_tick_ms: None,
+            clocks: Clocks::default(),
             hushed: HashSet::new(),
             quarantine: Vec::new(),
             store_failing: false,
@@ -150,11 +147,12 @@ impl<'a> Holder<'a> {
         if self.state.series.hold_newborn(now_ms, hold_ms) {
             self.state.revision += 1;
         }
-        // Whose clock is behind has no reason to forget what others tell; whether it was set back before the start, nobody knows.
-        if self.last_tick_ms.is_none_or(|last_ms| now_ms + SET_BACK_MS < last_ms) {
+        if self.clocks.were_ahead(&self.state, now_ms, Instant::now()) {
+            info!(
+                "a clock was ahead and is no more: what it told of a time to come is left out of windows and gauges"
+            );
             self.state.forget_the_future(now_ms);
         }
-        self.last_tick_ms = Some(now_ms);
         let changed = self.durable.revision != Some(self.state.revision);
         let kept =
             if changed { self.commit(now_ms).map(Some) } else { self.pipeline.store.renew().map(|()| None) };
