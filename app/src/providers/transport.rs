@@ -114,10 +114,11 @@ impl Transport {
     ) -> Result<(), ProviderError> {
         let (mut parser, mut bytes) = (Parser::default(), 0);
         loop {
+            // No failure of the connection: the model may be at work, and to ask again would be to pay twice.
             let silence = format!("the stream fell silent for {} ms", self.idle_timeout.as_millis());
             let chunk = tokio::time::timeout(self.idle_timeout, response.chunk())
                 .await
-                .map_err(|_| ProviderError::new(ErrorKind::Network, silence))?
+                .map_err(|_| ProviderError::new(ErrorKind::Timeout, silence))?
                 .map_err(|error| network(&error))?;
             let Some(chunk) = chunk else { return Ok(()) };
             bytes += chunk.len();

@@ -98,14 +98,21 @@ fn silence_ends_at_the_deadline_and_what_was_billed_until_then_is_told() {
 
         let (events, _, tokens) = (shape.broken_streams)().pop().unwrap();
         let silent = Reply::silent_events(&events);
-        for (timeout, idle, kind) in [(1, 10, ErrorKind::Timeout), (20, 1, ErrorKind::Network)] {
-            let (answer, _) = ask_server(shape, [silent.clone()], |settings| {
+        for (timeout, idle) in [(1, 10), (20, 1)] {
+            let (answer, server) = ask_server(shape, [silent.clone(), good(shape)], |settings| {
                 settings.stream = true;
+                settings.attempts = 2;
                 settings.timeout = Duration::from_secs(timeout);
                 settings.idle_timeout = Duration::from_secs(idle);
             });
             let error = answer.unwrap_err();
-            assert_eq!((error.kind, error.spent.tokens), (kind, tokens), "{} {error}", shape.section);
+            assert_eq!(
+                (error.kind, error.spent.tokens),
+                (ErrorKind::Timeout, tokens),
+                "{} {error}",
+                shape.section
+            );
+            assert_eq!(server.seen().len(), 1, "nor is it asked, and paid, a second time");
         }
     }
 }
