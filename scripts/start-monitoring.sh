@@ -92,8 +92,8 @@ patience() {
 # The command line of NAME, in COMMAND.
 command_of() {
   local data=$RUN_DIR/data listen=127.0.0.1:${PORT[$1]}
-  # Our own settings are not the programs'.
-  local -a clean=(env -u TECHSAPO_RUN_DIR -u TECHSAPO_PROFILE -u TECHSAPO_BIN_DIR -u TECHSAPO_ALERT_SECRETS)
+  # Our own settings are not the programs'. And wherever we are called, theirs mean the project's files: config/, data/.
+  local -a clean=(env --chdir="$ROOT" -u TECHSAPO_RUN_DIR -u TECHSAPO_PROFILE -u TECHSAPO_BIN_DIR -u TECHSAPO_ALERT_SECRETS)
   local name
   for name in "${START_ORDER[@]}"; do clean+=(-u "$(port_variable "$name")"); done
   case $1 in

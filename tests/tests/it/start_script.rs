@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use techsapo_tests::stack::{SERVICES, said};
-use techsapo_tests::{Stack, binaries, wait};
+use techsapo_tests::{Stack, binaries, repository, wait};
 
 #[test]
 fn it_starts_counts_and_stops_what_it_started() {
@@ -13,6 +13,10 @@ fn it_starts_counts_and_stops_what_it_started() {
     for service in SERVICES {
         assert!(table.contains(&stack.port(service).to_string()), "{service} is not in the table:\n{table}");
     }
+    let app = std::fs::read_to_string(stack.run().join("app.pid")).unwrap();
+    let at_work_in =
+        std::fs::read_link(format!("/proc/{}/cwd", app.split_whitespace().next().unwrap())).unwrap();
+    assert_eq!(at_work_in, repository::root(), "its files are the project's, wherever the script was called");
     let counted = "sum(techsapo_wallbounce_requests_total)";
     let before = stack.ask_prometheus(counted).expect("the script waits until Prometheus has counted");
     assert!(before >= 1.0);
