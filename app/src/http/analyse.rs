@@ -42,9 +42,12 @@ pub(super) async fn analyze(
         Search::Missing(making) => making,
         Search::Refused => return Err(ApiError::overloaded()),
     };
-    let patience = patience.saturating_sub(arrived.elapsed());
-    let Some(slot) = turn.wait_for(app.admission.admit(patience)).await else {
-        making.refuse();
+    let left = (patience * 2).saturating_sub(arrived.elapsed());
+    let Some(slot) = turn.wait_for(app.admission.admit(patience.min(left))).await else {
+        // Whoever had less time than another would have speaks for itself alone.
+        if left >= patience {
+            making.refuse();
+        }
         return Err(ApiError::overloaded());
     };
     let app = Arc::clone(app);

@@ -117,7 +117,9 @@ impl Remote {
             }
         }
         let patience = self.settings.timeout.min(request.patience);
+        // A stream that fell silent did so of itself.
         let hurried = failure.kind == ErrorKind::Timeout
+            && Instant::now() >= course.deadline
             && super::is_hurried(time.saturating_sub(course.waited), patience);
         Err(ProviderError { spent: Box::new(course.spent), attempts: course.attempts, hurried, ..failure })
     }
