@@ -23,7 +23,7 @@ use crate::series::Key;
 use crate::state::State;
 use crate::turn::{Clocks, Durable};
 
-/// A checkpoint is written at most so often, and Redis is told so often, changed or not: it may have forgotten.
+/// A checkpoint is written at most so often, and Redis is told so often, changed or not: our claim on the stream must not lapse.
 const TICK: Duration = Duration::from_secs(1);
 /// Items that wait to be copied to the quarantine; more in one tick are counted, not copied.
 const MAX_QUARANTINED: usize = 1_000;

@@ -297,7 +297,6 @@ fn a_password_is_never_written_to_the_log() {
     assert!(!exporter.get("/-/ready").unwrap().text().contains("open-sesame"));
 }
 
-/// It is told of those alone of whom there is news, and of all when it has forgotten.
 #[test]
 fn what_redis_has_forgotten_it_is_told_again_also_of_those_who_are_silent() {
     let (redis, _exporter, mut speaking) = stage();
