@@ -19,6 +19,7 @@ mod exporter;
 mod form;
 mod generate;
 mod health;
+mod idle;
 mod limits;
 mod live;
 mod neighbour;

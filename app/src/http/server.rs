@@ -22,8 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::io::InspectWriter;
 
 use super::access::Peer;
+use super::idle::{Noted, Use};
 use crate::config::LimitSettings;
 use crate::runtime::OpenConnections;
 use crate::shutdown::Shutdown;
@@ -67,7 +69,7 @@ struct Serving {
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection whose peer must take what is written within a time.
-type Io<S> = TokioIo<std::pin::Pin<Box<TimeoutStream<S>>>>;
+type Patient<S> = std::pin::Pin<Box<TimeoutStream<S>>>;
 
 impl Server {
     /// A server, by TLS if there is a configuration of it, that counts its connections in `open` and ends them when `shutdown` begins.
@@ -166,23 +168,40 @@ impl Serving {
     {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
-        let io: Io<S> = TokioIo::new(Box::pin(stream));
+        let stream = Box::pin(stream);
         let service =
             FromPeer { router: TowerToHyperService::new(self.router.clone()), peer: Peer(peer.ip()) };
         if is_http2 {
-            let mut connection = pin!(self.http2.serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => return Ok(ended?),
-                () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
-            }
-            Ok(connection.await?)
-        } else {
-            let mut connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
-            tokio::select! {
-                ended = connection.as_mut() => return Ok(ended?),
-                () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
-            }
-            Ok(connection.await?)
+            return self.converse_in_streams(stream, service).await;
+        }
+        let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+
+    /// The same by HTTP/2, until shutdown begins or the connection is used no more.
+    async fn converse_in_streams<S>(&self, stream: Patient<S>, service: FromPeer) -> Result<(), Broken>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let of = Arc::new(Use::default());
+        let ended_by_silence = || of.ends(self.header_timeout, self.write_timeout.max(self.header_timeout));
+        let sending = Arc::clone(&of);
+        let stream = InspectWriter::new(stream, move |bytes: &[u8]| sending.sent(bytes.len()));
+        let service = Noted { service, of: Arc::clone(&of) };
+        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
+            () = ended_by_silence() => connection.as_mut().graceful_shutdown(),
+        }
+        // A request may have been on its way: it is answered. Whoever stays silent does not answer the farewell either.
+        tokio::select! {
+            ended = connection.as_mut() => Ok(ended?),
+            () = ended_by_silence() => Err("it was not used any more".into()),
         }
     }
 }

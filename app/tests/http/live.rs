@@ -307,54 +307,87 @@ fn http2_is_spoken_with_those_who_begin_with_it() {
     assert_eq!((response.version(), response.status()), (reqwest::Version::HTTP_2, reqwest::StatusCode::OK));
 }
 
+/// What a client of HTTP/2 says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
-#[test]
-fn of_an_analysis_nothing_is_kept_for_who_gives_no_leave_to_send() {
+/// Begins a connection of HTTP/2 that gives leave to send so many bytes of each answer, and asks for a path.
+fn ask_by_http2(app: &App, leave: u16, path: &str) -> TcpStream {
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
     const END_OF_HEADERS_AND_STREAM: u8 = 5;
-    let app = App::start(&[("limits.write_timeout", "300ms")]);
-    // SETTINGS_INITIAL_WINDOW_SIZE is 0.
-    let settings = [0, 4, 0, 0, 0, 0];
+    let [high, low] = leave.to_be_bytes();
+    let initial_window_size = [0, 4, 0, 0, high, low];
     // GET and http by the static table, path and authority written out.
     let mut request = vec![0x82, 0x86];
-    for (name, value) in [(4, "/api/v1/wall-bounce/analyze?query=Why"), (1, "localhost")] {
+    for (name, value) in [(4, path), (1, "localhost")] {
         request.extend([name, u8::try_from(value.len()).unwrap()]);
         request.extend(value.bytes());
     }
-    let mut silent = app.connect();
     let all = [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(SETTINGS, 0, 0, &settings),
+        PREFACE.to_vec(),
+        frame(SETTINGS, 0, 0, &initial_window_size),
         frame(HEADERS, END_OF_HEADERS_AND_STREAM, 1, &request),
     ];
-    silent.write_all(&all.concat()).unwrap();
-    eventually("the analysis is stated", || app.events("analysis").len() == 1);
-    eventually("its texts are gone", || open(&app, "sse") == 0);
-    silent.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut stream = app.connect();
+    stream.write_all(&all.concat()).unwrap();
+    stream
+}
+
+/// Whether the other side has ended a connection, as far as a hundred short looks tell.
+fn is_ended(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let mut told = [0; 4096];
-    let ended = (0..100).any(|_| match silent.read(&mut told) {
+    (0..100).any(|_| match stream.read(&mut told) {
         Ok(bytes) => bytes == 0,
         Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock),
-    });
-    assert!(!ended, "its connection was ended, which would have freed them in any case");
+    })
+}
+
+/// Reads until the other side ends a connection, in order or by breaking it off; a read that waits for ever has found a hang.
+fn read_to_its_end(stream: &mut TcpStream) {
+    if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+fn of_an_analysis_nothing_is_kept_for_who_gives_no_leave_to_send() {
+    let app = App::start(&[("limits.write_timeout", "300ms")]);
+    let mut silent = ask_by_http2(&app, 0, "/api/v1/wall-bounce/analyze?query=Why");
+    eventually("the analysis is stated", || app.events("analysis").len() == 1);
+    eventually("its texts are gone", || open(&app, "sse") == 0);
+    assert!(!is_ended(&mut silent), "its connection was ended, which would have freed them in any case");
+}
+
+#[test]
+fn a_connection_of_http2_lasts_as_long_as_it_is_used() {
+    let exporter = FakeExporter::start(0);
+    let app = exporter.app(&[
+        ("live.interval", "1h"),
+        ("limits.header_timeout", "200ms"),
+        ("limits.write_timeout", "200ms"),
+    ]);
+    let mut watching = ask_by_http2(&app, 60_000, "/api/v1/metrics/stream");
+    eventually("the figures are watched", || open(&app, "sse") == 1);
+    for _ in 0..2 {
+        read_to_its_end(&mut ask_by_http2(&app, 60_000, "/ping"));
+        read_to_its_end(&mut ask_by_http2(&app, 0, "/ping"));
+    }
+    assert!(!is_ended(&mut watching), "silent as it was, its peer waits for more");
 }
 
 #[test]
 fn a_connection_that_never_says_what_it_wants_is_ended() {
     let app = App::start(&[("limits.header_timeout", "200ms")]);
-    for beginning in [&b""[..], b"P", b"PRI", b"GET / HTTP/1.1\r\nhost"] {
+    for beginning in [&b""[..], b"P", b"PRI", b"PRI ", PREFACE, b"GET / HTTP/1.1\r\nhost"] {
         let mut stream = app.connect();
         stream.write_all(beginning).unwrap();
-        let mut told = Vec::new();
-        // Ended in order or broken off; a read that waits for ever has found a hang.
-        if let Err(error) = stream.read_to_end(&mut told) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{beginning:?}");
-        }
+        read_to_its_end(&mut stream);
     }
 }
