@@ -9,11 +9,12 @@
 //!
 //! What must hold: who is refused learns only that a valid key is needed, or that theirs does not open this; why is for
 //! the measurements alone. What a browser sends by itself (nothing, or a session's cookie) is not taken from another
-//! site's page; and who needs no key asks by one of this app's own names. A key is never logged. Every attempt is one
+//! site's page; and who needs no key asks by one of this app's own names, through a proxy only by one that was allowed. A key is never logged. Every attempt is one
 //! `auth_attempt` fact.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -57,7 +58,7 @@ pub(super) async fn admit(
     let route = limits::route(&request);
     let access = Access::of(&route);
     let client = client(app, &request);
-    let is_for_us = access == Access::Open || is_for_us(&request, &app.settings.http.allowed_hosts);
+    let is_for_us = access == Access::Open || is_for_us(&request, &app.settings.http.allowed_hosts, client);
     let local_may = access.is_open_to_local() && client.is_local;
     if access == Access::Open || (local_may && is_for_us) {
         return next(request).await;
@@ -73,7 +74,7 @@ pub(super) async fn admit(
     let decided = if credential.comes_by_itself() && is_cross_site(request.headers()) {
         Err(AuthFailureReason::Forbidden)
     } else {
-        decide(&credential, &ring, access, anonymous_may, client)
+        decide(&credential, &ring, access, anonymous_may, client, app.settings.keys.session)
     };
     match decided {
         Ok(caller) => {
@@ -119,6 +120,7 @@ fn decide(
     access: Access,
     anonymous_may: bool,
     client: Client,
+    longest_session: Duration,
 ) -> Result<Caller, AuthFailureReason> {
     let now = Timestamp::now();
     let malformed = |_| AuthFailureReason::Malformed;
@@ -130,7 +132,7 @@ fn decide(
         // A cookie left over from a time with keys is no reason to turn anybody away who needs none.
         Credential::Session(_) if anonymous_may => return Ok(Caller::anonymous(client)),
         Credential::Session(text) => {
-            ring.find_session(&ShownSession::parse(text).map_err(malformed)?, now)?
+            ring.find_session(&ShownSession::parse(text).map_err(malformed)?, now, longest_session)?
         }
     };
     if access.is_open_to(&key.scopes) {
@@ -254,13 +256,18 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.find_map(|(name, value)| (name == COOKIE).then_some(value))
 }
 
-/// Whether every name that a request gives its server is one of ours. Who gives none is no browser.
-fn is_for_us(request: &Request, allowed: &[Host]) -> bool {
+/// Whether every name that a request gives its server is one of ours. Who gives none is no browser. A proxy on this machine may ask
+/// by `localhost` for anybody, so that through one only a name that was allowed will do.
+fn is_for_us(request: &Request, allowed: &[Host], client: Client) -> bool {
     let headers = request.headers().get_all(header::HOST).iter();
     let named = headers.map(|value| value.to_str().ok().and_then(Host::of_request));
     // HTTP/2 names it in the request's target.
     let target = request.uri().authority().map(|authority| Host::of_request(authority.as_str()));
-    named.chain(target).all(|host| host.is_some_and(|host| host.is_loopback() || allowed.contains(&host)))
+    let mut names = named.chain(target).peekable();
+    (client.is_local || names.peek().is_some())
+        && names.all(|host| {
+            host.is_some_and(|host| (client.is_local && host.is_loopback()) || allowed.contains(&host))
+        })
 }
 
 /// Whether a page of another site made a browser send this. Who is no browser says nothing of the kind.

@@ -48,8 +48,9 @@ impl ApiError {
     }
 
     pub(super) fn host_not_allowed() -> Self {
-        let message = "without an API key, this app answers only to localhost, loopback addresses and the names in \
-                       http.allowed_hosts (TECHSAPO_HTTP_ALLOWED_HOSTS): ask for it by one of these (Host), or send a key";
+        let message = "without an API key, this app answers only to the names in http.allowed_hosts \
+                       (TECHSAPO_HTTP_ALLOWED_HOSTS) and, where no proxy is between, to localhost and loopback addresses: \
+                       ask for it by one of these (Host), or send a key";
         Self::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
     }
 

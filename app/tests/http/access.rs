@@ -140,13 +140,21 @@ fn who_needs_no_key_asks_by_one_of_the_app_s_own_names() {
         by(&format!("http://rebound.example.net{path}"), "host: localhost\r\n")
             .error(403, "host_not_allowed");
     }
+    // A proxy on this machine asks for anybody.
+    let proxied = |name: &str| {
+        let headers = format!("{name}x-forwarded-for: 203.0.113.9\r\n");
+        by("/api/v1/wall-bounce/analyze?query=", &headers)
+    };
+    proxied("host: 127.0.0.1:4000\r\n").error(403, "host_not_allowed");
+    by("/api/v1/session HTTP/1.0\r\nx-forwarded-for: 203.0.113.9\r\nx: ", "").error(403, "host_not_allowed");
+    proxied("host: techsapo.example.com\r\n").error(400, "invalid_request");
     assert_eq!(by("/health", "host: app\r\n").status, 200, "what probes ask for is nobody's secret");
     let foreign = "host: rebound.example.net\r\norigin: http://rebound.example.net\r\n";
     by("/api/v1/wall-bounce/analyze?query=Why", foreign).error(403, "host_not_allowed");
     by("/ws/metrics", &format!("{foreign}cookie: techsapo_session=x\r\n")).error(403, "host_not_allowed");
     assert!(app.events("analysis").is_empty(), "nobody was asked");
     let refused = attempt("failure", "none", Some("forbidden"));
-    assert_eq!(attempts(&app).iter().filter(|one| **one == refused).count(), 9);
+    assert_eq!(attempts(&app).iter().filter(|one| **one == refused).count(), 11);
 
     // A key is what no page can send along: with it, a name does not matter.
     let key = create(&path, "monitor", TaskType::Basic, &[Scope::Monitor]);
@@ -285,7 +293,11 @@ fn what_watches_is_open_to_this_machine_and_to_keys_for_it() {
 
 #[test]
 fn beyond_the_plan_a_caller_hears_when_to_come_back() {
-    let app = App::start(&[("limits.basic_per_minute", "3"), ("http.trusted_proxies", "127.0.0.1")]);
+    let app = App::start(&[
+        ("limits.basic_per_minute", "3"),
+        ("http.trusted_proxies", "127.0.0.1"),
+        ("http.allowed_hosts", "localhost"),
+    ]);
     let from = |address: &str| ask(&app, &format!("x-forwarded-for: {address}\r\n"), "basic");
     let number = |response: &Response, name: &str| response.header(name).unwrap().parse::<u64>().unwrap();
     for remaining in [2, 1, 0] {

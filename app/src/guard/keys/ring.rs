@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use techsapo_shared::labels::AuthFailureReason;
@@ -9,6 +10,9 @@ use techsapo_shared::labels::AuthFailureReason;
 use super::record::KeyRecord;
 use super::session::ShownSession;
 use super::token::Shown;
+
+/// By how much the clocks of two instances may differ that take each other's sessions.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
 
 /// Two keys have the same id, or two that are not revoked the same name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,16 +79,20 @@ impl KeyRing {
 
     /// The key of a session, if both are taken now.
     ///
+    /// `longest` is how long a session lasts at most: one with a later end was made elsewhere, or before sessions were shortened.
+    ///
     /// # Errors
     /// Why not. Only who shows a session that was made here learns that it is over.
     pub fn find_session(
         &self,
         session: &ShownSession<'_>,
         now: Timestamp,
+        longest: Duration,
     ) -> Result<&Arc<KeyRecord>, AuthFailureReason> {
         let known = self.keys.get(session.key_id).filter(|key| session.is_of(key));
         let key = known.ok_or(AuthFailureReason::Unknown)?;
-        if session.expires <= now {
+        let longest = longest.saturating_add(CLOCKS_APART);
+        if session.expires <= now || session.expires.duration_since(now).unsigned_abs() > longest {
             return Err(AuthFailureReason::Expired);
         }
         key.refusal(now).map_or(Ok(key), Err)
@@ -119,27 +127,46 @@ mod tests {
         (token, record)
     }
 
+    /// Sessions last a quarter of an hour here.
+    fn find<'a>(
+        ring: &'a KeyRing,
+        shown: &ShownSession<'_>,
+        now: i64,
+    ) -> Result<&'a Arc<KeyRecord>, AuthFailureReason> {
+        ring.find_session(shown, at(now), Duration::from_secs(900))
+    }
+
+    #[test]
+    fn a_session_that_would_last_longer_than_any_is_not_taken() {
+        let (_, record) = made("ours");
+        let record = KeyRecord { expires: None, ..record };
+        let text = issue(&record, at(2000));
+        let shown = ShownSession::parse(&text).unwrap();
+        let ring = KeyRing::new(vec![record]).unwrap();
+        assert_eq!(find(&ring, &shown, 1000), Err(AuthFailureReason::Expired));
+        assert!(find(&ring, &shown, 1050).is_ok(), "made by a clock that is a little ahead");
+    }
+
     #[test]
     fn a_session_ends_with_its_time_and_with_its_key() {
         let ((_, record), (_, other)) = (made("ours"), made("theirs"));
         let text = issue(&record, at(50));
         let shown = ShownSession::parse(&text).unwrap();
         let ring = |record: &KeyRecord| KeyRing::new(vec![record.clone(), other.clone()]).unwrap();
-        let found =
-            |record: &KeyRecord, now| ring(record).find_session(&shown, at(now)).map(|key| key.name.clone());
+        let found = |record: &KeyRecord, now| find(&ring(record), &shown, now).map(|key| key.name.clone());
         assert_eq!(found(&record, 49), Ok("ours".to_owned()));
         assert_eq!(found(&record, 50), Err(AuthFailureReason::Expired));
         let revoked = KeyRecord { revoked: Some(at(10)), ..record.clone() };
         assert_eq!(found(&revoked, 20), Err(AuthFailureReason::Revoked));
         assert_eq!(
-            KeyRing::new(vec![other.clone()]).unwrap().find_session(&shown, at(0)).unwrap_err(),
+            find(&KeyRing::new(vec![other.clone()]).unwrap(), &shown, 0).unwrap_err(),
             AuthFailureReason::Unknown
         );
         // Another end, another key, another signature: none of them passes.
         for (from, to) in [(".50.", ".99."), (record.id.as_str(), other.id.as_str())] {
             let forged = text.replacen(from, to, 1);
             let forged = ShownSession::parse(&forged).unwrap();
-            assert_eq!(ring(&record).find_session(&forged, at(0)).unwrap_err(), AuthFailureReason::Unknown);
+            assert_eq!(find(&ring(&record), &forged, 0).unwrap_err(), AuthFailureReason::Unknown);
         }
         for wrong in ["", "..", "a.b.c", &text[1..text.len() - 1], "a.1.é", &format!("{text}0")] {
             assert!(ShownSession::parse(wrong).is_err(), "{wrong}");
