@@ -130,16 +130,18 @@ backup_config() {
 
 # Prometheus links its blocks into a folder of their own, beside its data; that is packed, and removed.
 backup_metrics() {
-  local url=${SETTING[PROMETHEUS_URL]} now answer name series folder status=0
+  local url=${SETTING[PROMETHEUS_URL]} data=${SETTING[PROMETHEUS_DATA]} now answer name series folder status=0
   have curl || die "curl is missing; install it: apt-get install curl"
+  # Before it makes a snapshot that nobody here can read or remove.
+  [[ -r $data && -d $data/wal ]] || { printf '%s cannot be read, or is no data of Prometheus: TECHSAPO_BACKUP_PROMETHEUS_DATA\n' "$data" >&2; return 1; }
   # A little before now: by then every sample of that time has come.
   now=$(($(date +%s) - 20))
   series=$(series_at "$url" "$now") || return
   answer=$(ask "$url/api/v1/admin/tsdb/snapshot" --request POST) || { printf '%s\n' "$answer" >&2; return 1; }
   name=$(sed -n 's/.*"name":"\([0-9A-Za-z-]*\)".*/\1/p' <<<"$answer")
   [[ -n $name ]] || { printf '%s made no snapshot: %s\n' "$url" "$answer" >&2; return 1; }
-  folder=${SETTING[PROMETHEUS_DATA]}/snapshots/$name
-  [[ -r $folder ]] || { printf 'Prometheus made the snapshot %s, but %s cannot be read: TECHSAPO_BACKUP_PROMETHEUS_DATA\n' "$name" "$folder" >&2; return 1; }
+  folder=$data/snapshots/$name
+  [[ -r $folder ]] || { printf 'Prometheus made the snapshot %s (remove it there), but %s cannot be read: TECHSAPO_BACKUP_PROMETHEUS_DATA\n' "$name" "$folder" >&2; return 1; }
   counted blocks "$(find "$folder" -mindepth 2 -maxdepth 2 -name meta.json | wc -l)"
   counted samples "$(samples_in "$folder")"
   counted "series@$now" "$series"

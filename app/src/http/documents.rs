@@ -20,6 +20,7 @@ use super::suspicion::record_findings;
 use crate::clock;
 use crate::guard::sanitise::Finding;
 use crate::providers::Material;
+use crate::store::drive::Drive;
 use crate::store::drive::index::{Hit, Index};
 
 /// Most passages of one search.
@@ -139,11 +140,11 @@ pub(super) async fn search(
         return Err(ApiError::prompt_too_large(query.len(), limits.prompt_bytes));
     }
     let query = sanitise(&app, "query", query)?;
-    let index = index(&app)?;
-    let hits = hits(&index, &query, most).await?;
+    let (drive, index) = index(&app)?;
+    let hits = hits(drive, &index, &query, most).await?;
     let numbered = hits.iter().enumerate();
     let found = |(at, hit)| Found { citation: Citation::new(at + 1, hit), text: Hit::text(hit) };
-    let read_at_ms = app.documents.as_ref().and_then(|drive| drive.status().read_at_ms);
+    let read_at_ms = drive.status().read_at_ms;
     let view = IndexView {
         documents: index.documents(),
         passages: index.passages(),
@@ -176,8 +177,8 @@ impl Context {
 
     /// The passages that fit a query best and may go to the providers.
     pub(super) async fn look_up(self, app: &App, query: &str) -> Result<Vec<Hit>, ApiError> {
-        let index = index(app)?;
-        let mut hits = hits(&index, query, self.most).await?;
+        let (drive, index) = index(app)?;
+        let mut hits = hits(drive, &index, query, self.most).await?;
         hits.retain(|hit| may_be_shown(app, hit));
         Ok(hits)
     }
@@ -200,15 +201,14 @@ fn may_be_shown(app: &App, hit: &Hit) -> bool {
 }
 
 /// What can be searched.
-fn index(app: &App) -> Result<Arc<Index>, ApiError> {
+fn index(app: &App) -> Result<(&Drive, Arc<Index>), ApiError> {
     let drive = app.documents.as_ref().ok_or_else(ApiError::documents_off)?;
-    drive.index().ok_or_else(|| ApiError::documents_unavailable(drive.status().problem.as_deref()))
+    let unread = || ApiError::documents_unavailable(drive.status().problem.as_deref());
+    Ok((drive, drive.index().ok_or_else(unread)?))
 }
 
-async fn hits(index: &Arc<Index>, query: &str, most: usize) -> Result<Vec<Hit>, ApiError> {
-    let (index, query) = (Arc::clone(index), query.to_owned());
-    // Milliseconds where there are many passages: not on a thread that others wait for.
-    tokio::task::spawn_blocking(move || index.search(&query, most)).await.map_err(|error| {
+async fn hits(drive: &Drive, index: &Arc<Index>, query: &str, most: usize) -> Result<Vec<Hit>, ApiError> {
+    drive.search(Arc::clone(index), query.to_owned(), most).await.map_err(|error| {
         tracing::error!(reason = %error, "A search broke off");
         ApiError::internal()
     })

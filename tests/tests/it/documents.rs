@@ -129,6 +129,8 @@ fn a_question_takes_passages_along_and_its_answer_names_them() {
 #[test]
 fn what_changes_is_read_again_and_nothing_else() {
     let (redis, drive) = (RedisServer::start(), DriveServer::start(files()));
+    // Shift JIS, which is no UTF-8.
+    drive.add(DriveFile::text("old", "古い.txt", "inner", &[0x8c, 0xc3, 0x82, 0xa2]));
     let app = app_with(&drive, &redis).start();
     wait_up(&app, 3);
     drive.write("redis", "A zeppelin carries no cache.");
@@ -141,6 +143,9 @@ fn what_changes_is_read_again_and_nothing_else() {
     });
     assert!(found(&app, "maxmemory").is_empty(), "the former text is gone");
     assert_eq!((drive.reads_of("certificates"), drive.reads_of("redis")), (1, 2));
+    assert_eq!(drive.reads_of("old"), 1, "what holds no text holds none at the next look");
+    drive.write("old", "An airship carries no cache either.");
+    wait::until_true("it is text now", || found(&app, "airship") == ["old"]);
 }
 
 #[test]

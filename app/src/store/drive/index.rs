@@ -133,39 +133,42 @@ impl Index {
     /// milliseconds for thousands of passages.
     pub fn search(&self, query: &str, most: usize) -> Vec<Hit> {
         let asked = asked(query);
-        // For each passage that holds any: how often it holds each term.
-        let mut found: Vec<(&Arc<Document>, usize, Vec<u32>)> = Vec::new();
+        // The passages that hold any. How often each holds each term is counted again below: kept, it would be half a
+        // kibibyte a passage, for every search that runs.
+        let mut found: Vec<(&Arc<Document>, usize)> = Vec::new();
         let mut holders = vec![0_u32; asked.len()];
         for document in &self.documents {
             for (place, passage) in document.passages.iter().enumerate() {
-                let counts: Vec<_> = asked.iter().map(|term| passage.count(*term)).collect();
-                if counts.iter().all(|count| *count == 0) {
-                    continue;
+                let mut holds_any = false;
+                for (holders, term) in holders.iter_mut().zip(&asked) {
+                    let holds = passage.count(*term) > 0;
+                    *holders += u32::from(holds);
+                    holds_any |= holds;
                 }
-                for (holders, count) in holders.iter_mut().zip(&counts) {
-                    *holders += u32::from(*count > 0);
+                if holds_any {
+                    found.push((document, place));
                 }
-                found.push((document, place, counts));
             }
         }
         let weights: Vec<_> = holders.iter().map(|holders| rarity(self.passages, *holders)).collect();
         let most_reachable = weights.iter().sum::<f64>() * (SATURATION + 1.0);
-        let mut hits: Vec<_> = found
+        let mut scored: Vec<_> = found
             .into_iter()
-            .map(|(document, place, counts)| {
-                let length = f64::from(document.passages[place].length) / self.mean_length;
-                let reached: f64 = counts
+            .map(|(document, place)| {
+                let passage = &document.passages[place];
+                let length = f64::from(passage.length) / self.mean_length;
+                let reached: f64 = asked
                     .iter()
                     .zip(&weights)
-                    .map(|(count, weight)| weight * saturated(*count, length))
+                    .map(|(term, weight)| weight * saturated(passage.count(*term), length))
                     .sum();
-                Hit { document: Arc::clone(document), passage: place, score: reached / most_reachable }
+                (reached / most_reachable, document, place)
             })
             .collect();
         // Stable: what scores the same stays in the order of names and places.
-        hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-        hits.truncate(most);
-        hits
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let hit = |(score, document, passage)| Hit { document: Arc::clone(document), passage, score };
+        scored.into_iter().take(most).map(hit).collect()
     }
 }
 

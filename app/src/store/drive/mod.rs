@@ -19,6 +19,7 @@ mod token;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -26,6 +27,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use techsapo_shared::event::{ErrorEvent, Event};
 use techsapo_shared::labels::{Service, Severity};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::clock;
 use crate::config::DriveSettings;
@@ -36,7 +39,7 @@ pub use account::KeyFileError;
 use client::Client;
 use error::{DriveError, Kind, Step};
 use file::File;
-use index::{Document, Index, Origin};
+use index::{Document, Hit, Index, Origin};
 
 /// Documents read at once.
 const AT_ONCE: usize = 4;
@@ -88,6 +91,8 @@ struct Shared {
     client: Client,
     recorder: Recorder,
     index: RwLock<Option<Arc<Index>>>,
+    /// One permit for each search that may run: it takes a core to itself.
+    searches: Arc<Semaphore>,
     status: Mutex<DriveStatus>,
 }
 
@@ -126,6 +131,7 @@ impl Drive {
             client: Client::new(settings, key_file, breaker)?,
             recorder,
             index: RwLock::default(),
+            searches: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
             status: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -134,6 +140,21 @@ impl Drive {
     /// The documents as they were read last; nothing as long as they were not read.
     pub fn index(&self) -> Option<Arc<Index>> {
         self.shared.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Searches an index, once one of the cores is free for it.
+    ///
+    /// # Errors
+    /// When the search broke off.
+    pub async fn search(&self, index: Arc<Index>, query: String, most: usize) -> Result<Vec<Hit>, JoinError> {
+        let permit = Arc::clone(&self.shared.searches).acquire_owned().await;
+        // Milliseconds where there are many passages: not on a thread that others wait for. It goes on if its caller goes.
+        let search = move || {
+            let hits = index.search(&query, most);
+            drop(permit);
+            hits
+        };
+        tokio::task::spawn_blocking(search).await
     }
 
     /// How reading goes.
@@ -163,10 +184,28 @@ impl Drive {
     }
 }
 
+/// A file that was read.
+#[derive(Clone)]
+enum Known {
+    Document(Arc<Document>),
+    /// It holds no text. What it holds is not fetched again before it changes.
+    NoText(Origin),
+}
+
+impl Known {
+    fn origin(&self) -> &Origin {
+        match self {
+            Self::Document(document) => &document.origin,
+            Self::NoText(origin) => origin,
+        }
+    }
+}
+
 /// What one look found.
 #[derive(Default)]
 struct Look {
     documents: Vec<Arc<Document>>,
+    no_texts: Vec<Origin>,
     skipped: usize,
     unread: usize,
     left_out: usize,
@@ -176,7 +215,7 @@ struct Look {
 
 impl Shared {
     /// Looks once at everything. What could be read is in force afterwards, also where something failed.
-    async fn look(&self, known: &mut HashMap<String, Arc<Document>>) -> Result<(), DriveError> {
+    async fn look(&self, known: &mut HashMap<String, Known>) -> Result<(), DriveError> {
         let listing = match listing::walk(&self.client, &self.settings.folders).await {
             Ok(listing) => listing,
             Err(error) => {
@@ -191,19 +230,16 @@ impl Shared {
             );
         }
         let look = self.read(listing.files, known).await;
-        let left: HashMap<_, _> = look
-            .documents
-            .iter()
-            .map(|document| (document.origin.id.clone(), Arc::clone(document)))
-            .collect();
-        *known = left;
+        let documents = look.documents.iter().map(|document| Known::Document(Arc::clone(document)));
+        let no_texts = look.no_texts.iter().cloned().map(Known::NoText);
+        *known = documents.chain(no_texts).map(|one| (one.origin().id.clone(), one)).collect();
         let failure = look.failure.clone();
         self.put_into_force(look);
         failure.map_or(Ok(()), Err)
     }
 
     /// Reads the files that are new or changed, those changed last first, as long as there is room.
-    async fn read(&self, files: Vec<File>, known: &HashMap<String, Arc<Document>>) -> Look {
+    async fn read(&self, files: Vec<File>, known: &HashMap<String, Known>) -> Look {
         let mut look = Look::default();
         let most = self.settings.documents;
         let (all, mut seen) = (files.len(), 0);
@@ -231,14 +267,18 @@ impl Shared {
                 }
             };
             match document {
-                Some(document) if document.bytes <= room => {
+                Some(Known::Document(document)) if document.bytes <= room => {
                     room -= document.bytes;
                     look.documents.push(document);
                 }
                 // What is older is not read at all, or it would be read anew at each look.
-                Some(_) => {
+                Some(Known::Document(_)) => {
                     seen -= 1;
                     break;
+                }
+                Some(Known::NoText(origin)) => {
+                    look.skipped += 1;
+                    look.no_texts.push(origin);
                 }
                 None => {}
             }
@@ -247,28 +287,26 @@ impl Shared {
         look
     }
 
-    /// A document as it is now: the one from before where nothing has changed.
-    async fn document(
-        &self,
-        file: &File,
-        before: Option<&Arc<Document>>,
-    ) -> Result<Arc<Document>, DriveError> {
+    /// A file as it is now: what was read before where nothing has changed.
+    async fn document(&self, file: &File, before: Option<&Known>) -> Result<Known, DriveError> {
         let origin = Origin {
             id: file.id.clone(),
             name: file.name.clone(),
             link: file.web_view_link.clone(),
             modified_time: file.modified_time.clone(),
         };
-        if let Some(before) = before.filter(|before| before.origin == origin) {
-            return Ok(Arc::clone(before));
+        if let Some(before) = before.filter(|before| *before.origin() == origin) {
+            return Ok(before.clone());
         }
         let body = self.client.text(file).await?;
-        let text = text(body.bytes, body.is_cut)?;
+        let Some(text) = text(body.bytes, body.is_cut) else {
+            tracing::debug!(document = origin.id, "A document of Google Drive is skipped: it is not UTF-8");
+            return Ok(Known::NoText(origin));
+        };
         // Taking apart what may be a mebibyte would hold up the requests that share this thread.
         let prepared = tokio::task::spawn_blocking(move || Document::new(origin, &text, body.is_cut)).await;
-        let broken =
-            |error: tokio::task::JoinError| DriveError::new(Step::Read, Kind::Unreadable, error.to_string());
-        prepared.map(Arc::new).map_err(broken)
+        let broken = |error: JoinError| DriveError::new(Step::Read, Kind::Unreadable, error.to_string());
+        prepared.map(|document| Known::Document(Arc::new(document))).map_err(broken)
     }
 
     fn put_into_force(&self, look: Look) {
@@ -326,13 +364,13 @@ impl Shared {
     }
 }
 
-/// Bytes as text; what was cut within a character loses that character.
-fn text(mut bytes: Vec<u8>, is_cut: bool) -> Result<String, DriveError> {
+/// Bytes as text, if they are UTF-8; what was cut within a character loses that character.
+fn text(mut bytes: Vec<u8>, is_cut: bool) -> Option<String> {
     let wrong = std::str::from_utf8(&bytes).err();
     if let Some(error) = wrong.filter(|error| is_cut && error.error_len().is_none()) {
         bytes.truncate(error.valid_up_to());
     }
-    String::from_utf8(bytes).map_err(|_| DriveError::new(Step::Read, Kind::Unreadable, "it is not UTF-8"))
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -344,7 +382,7 @@ mod tests {
         let bytes = "日本".as_bytes();
         assert_eq!(text(bytes.to_vec(), false).unwrap(), "日本");
         assert_eq!(text(bytes[..5].to_vec(), true).unwrap(), "日");
-        assert_eq!(text(bytes[..5].to_vec(), false).unwrap_err().kind, Kind::Unreadable);
-        assert_eq!(text(vec![0x93, 0xfa], true).unwrap_err().kind, Kind::Unreadable);
+        assert_eq!(text(bytes[..5].to_vec(), false), None);
+        assert_eq!(text(vec![0x93, 0xfa], true), None);
     }
 }

@@ -67,15 +67,18 @@ fn what_prometheus_and_the_long_term_store_remember_comes_back_beside_what_is_ne
     for (name, value) in [
         ("KINDS", "metrics,long-term"),
         ("PROMETHEUS_URL", &old_prometheus.url("")),
-        ("PROMETHEUS_DATA", &old_prometheus.data().display().to_string()),
         ("LONG_TERM_URL", &old_store.url),
     ] {
         backups.set(name, value);
     }
+    let snapshots = || fs::read_dir(old_prometheus.data().join("snapshots")).map_or(0, Iterator::count);
+    backups.set("PROMETHEUS_DATA", &backups.scratch().display().to_string());
+    assert!(backups.fail("backup.sh", &[]).contains("TECHSAPO_BACKUP_PROMETHEUS_DATA"));
+    assert_eq!(snapshots(), 0, "a snapshot was made that this could not have removed");
+    backups.set("PROMETHEUS_DATA", &old_prometheus.data().display().to_string());
     let said = backups.succeed("backup.sh", &[]);
     assert!(!said.contains(" 0 series") && !said.contains("samples 0"), "{said}");
-    let left = fs::read_dir(old_prometheus.data().join("snapshots")).unwrap().count();
-    assert_eq!(left, 0, "Prometheus' own snapshot is removed");
+    assert_eq!(snapshots(), 0, "Prometheus' own snapshot is removed");
     backups.succeed("verify-backup.sh", &[]);
 
     drop((old_prometheus, old_store));
@@ -103,6 +106,7 @@ fn without_the_interface_for_snapshots_it_says_so() {
     let prometheus = Prometheus::start(&[]);
     backups.set("KINDS", "metrics");
     backups.set("PROMETHEUS_URL", &prometheus.url(""));
+    backups.set("PROMETHEUS_DATA", &prometheus.data().display().to_string());
     assert!(backups.fail("backup.sh", &[]).contains("admin APIs disabled"));
 }
 
