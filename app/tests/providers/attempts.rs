@@ -260,4 +260,12 @@ fn a_timeout_tells_whether_the_call_had_its_time() {
             "{deadline:?} {patience:?} {timeout:?}"
         );
     }
+    // A stream that falls silent while there is time does so of itself, however much less time it was given.
+    let (events, ..) = (shape.broken_streams)().pop().unwrap();
+    let server = VendorServer::start([Reply::silent_events(&events)]);
+    let mut settings = settings(shape, server.url());
+    (settings.stream, settings.timeout, settings.idle_timeout) = (true, LONG, Duration::from_millis(100));
+    let request = CompletionRequest { patience: LONG, ..request(LONG / 2) };
+    let error = runtime.block_on(remote(shape, settings).complete(request)).unwrap_err();
+    assert_eq!((error.kind, error.hurried), (ErrorKind::Timeout, false), "{error}");
 }
