@@ -323,7 +323,10 @@ fn misspelled(env: &BTreeMap<String, String>) -> Vec<String> {
 
 /// The text without the password of an address in it.
 pub(super) fn hide_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        // An address all the same, mistyped.
+        return text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("***@{host}"));
+    };
     match rest.rsplit_once('@') {
         // A question may hold one too, and where a password with signs of its own ends nobody knows.
         _ if rest.contains('?') => format!("{scheme}://***"),

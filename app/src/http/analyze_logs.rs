@@ -1,6 +1,6 @@
 //! `POST /api/v1/analyze-logs`: a log in; out, what is found in it here, and what the providers make of it.
 //!
-//! What must hold: personal data and secrets are masked before anything else is done with the log; a provider sees an excerpt
+//! What must hold: personal data and secrets are masked before anything of the log is kept, told or sent; a provider sees an excerpt
 //! of bounded size, between marks; what a log says is nobody's order, so that attacks in it are counted and refuse nothing.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::suspicion::record_findings;
 use super::wire::GenerateResponse;
 use crate::config::LimitSettings;
 use crate::guard::caller::Caller;
-use crate::guard::sanitise::Finding;
+use crate::guard::sanitise::{Finding, visible};
 use crate::log_digest::{Digest, uncoloured};
 use crate::mask::mask;
 
@@ -100,11 +100,12 @@ impl Log {
     /// Masks a log, counts what is in it, and takes out what is worth reading.
     fn read(app: &App, text: &str) -> Self {
         let plain = uncoloured(text);
-        let masked = mask(&plain);
-        let mut checked = app.sanitiser.check(&masked);
-        checked.findings.iter_mut().for_each(|finding: &mut Finding| finding.blocked = false);
-        record_findings(&app.recorder, &checked.findings);
-        let digest = Digest::of(&checked.text);
+        let mut findings = app.sanitiser.check(&plain).findings;
+        findings.iter_mut().for_each(|finding: &mut Finding| finding.blocked = false);
+        record_findings(&app.recorder, &findings);
+        // What nobody sees goes first: it could stand within a secret, which would not be known as one.
+        let text = mask(&visible(&plain)).into_owned();
+        let digest = Digest::of(&text);
         let levels = digest.levels;
         let mut extract = format!(
             "The whole log: {} lines, {} records ({} fatal, {} errors, {} warnings, {} info, {} debug, {} trace, {} without a level).\n",
@@ -125,7 +126,7 @@ impl Log {
             ));
         }
         extract.push_str("\nLines of it, by number:\n");
-        extract.push_str(&digest.excerpt(&checked.text, EXCERPT_BYTES));
+        extract.push_str(&digest.excerpt(&text, EXCERPT_BYTES));
         let patterns: Vec<_> = digest.groups.iter().map(|group| group.pattern.as_str()).collect();
         Self { extract, keywords: patterns.join("\n"), digest }
     }

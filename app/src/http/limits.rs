@@ -20,7 +20,7 @@ use techsapo_shared::labels::TaskType;
 use tokio::runtime::Handle;
 
 use super::error::ApiError;
-use super::{API, App, GENERATE, HEALTH, SOCKET, UNMATCHED};
+use super::{ALERTS, API, App, GENERATE, HEALTH, SOCKET, UNMATCHED};
 use crate::clock;
 use crate::guard::address::Client;
 use crate::guard::caller::{Account, Caller};
@@ -56,7 +56,7 @@ pub(super) async fn bound_rate(
     next: impl AsyncFnOnce(Request) -> Response,
 ) -> Response {
     let route = route(&request);
-    let is_limited = (route.starts_with(API) && *route != *HEALTH) || *route == *SOCKET;
+    let is_limited = (route.starts_with(API) && *route != *HEALTH && *route != *ALERTS) || *route == *SOCKET;
     if !is_limited {
         return next(request).await;
     }

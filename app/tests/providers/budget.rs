@@ -1,9 +1,11 @@
-//! The budget before each vendor: who is refused for it, before anything is sent, and what a caller is told.
+//! The budget before each vendor: who is refused for it, before anything is sent, what a caller is told, and what is settled.
 
 use serde_json::{Value, json};
 
+use super::cost_nanousd;
 use super::running::{World, question, until};
 use super::support::App;
+use super::vendors::{Reply, SHAPES};
 
 /// Less than any call here may cost, and more than it does.
 const SMALL: [(&str, &str); 2] = [("budget.daily_usd", "0.1"), ("budget.alone_share", "1")];
@@ -74,6 +76,18 @@ fn what_calls_cost_is_settled_to_the_nano_dollar_and_counts() {
     assert_eq!(daily["remaining_nanousd"].as_u64().unwrap(), 900_000_000 - cost.as_u64().unwrap());
     assert_eq!((&daily["limit"], &daily["limit_reached"]), (&json!(0.9), &json!(false)));
     assert_eq!(budget(&app)["monthly"]["spent_nanousd"], cost);
+}
+
+#[test]
+fn what_has_no_known_price_is_settled_by_what_it_may_cost() {
+    let world = World::new();
+    world.servers[0].now([Reply::json(&(SHAPES[0].answer)("gemini-of-tomorrow", "It is blue."))]);
+    let app = world.start(&[]);
+    let answer = app.generate(&question("critical"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let known = answer.json()["wall_bounce_analysis"]["total_cost_nanousd"].as_u64().unwrap();
+    let spent = budget(&app)["daily"]["spent_nanousd"].as_u64().unwrap();
+    assert!(spent > known + cost_nanousd(SHAPES[0].tokens), "{spent} {known}");
 }
 
 #[test]

@@ -137,6 +137,9 @@ fn no_password_of_an_address_is_shown() {
         let shown = hide_password(address);
         assert!(shown.contains("://***") && !shown.contains("cret"), "{shown}");
     }
+    for mistyped in ["techsapo:s3cret@host/audit", "redis:/user:s3cret@host/audit"] {
+        assert_eq!(hide_password(mistyped), "***@host/audit");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Providers that are held to the budget, and simulated ones, which are only counted.
 //!
 //! What must hold: a real provider is not asked unless there is room for what it may cost; whatever came of the call, what
-//! it cost is settled.
+//! it cost is settled; and as long as nobody knows what that is, what it may have cost.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use techsapo_shared::labels::Provider as Name;
 
 use super::Budget;
-use crate::providers::{Completion, CompletionRequest, ErrorKind, Priced, Provider, ProviderError};
+use crate::providers::{Completion, CompletionRequest, ErrorKind, Priced, Provider, ProviderError, Spent};
 
 /// A provider that is paid, and the budget that pays it.
 pub struct Budgeted {
@@ -32,7 +32,9 @@ impl Budgeted {
             ProviderError::new(ErrorKind::OverBudget, refusal.to_string()).or_after(Some(refusal.retry_in))
         })?;
         let result = self.provider.complete(request).await;
-        reservation.settle(cost_nanousd(&result));
+        let spent = spent(&result);
+        // A limit that counts what has no price as nothing is never reached.
+        reservation.settle(if spent.unpriced { most.max(spent.cost_nanousd) } else { spent.cost_nanousd });
         result
     }
 }
@@ -89,16 +91,16 @@ impl Provider for Counted {
         request: CompletionRequest<'a>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
         let counted = |result| {
-            self.budget.count_simulated(cost_nanousd(&result));
+            self.budget.count_simulated(spent(&result).cost_nanousd);
             result
         };
         self.provider.complete(request).map(counted).boxed()
     }
 }
 
-fn cost_nanousd(result: &Result<Completion, ProviderError>) -> u64 {
+fn spent(result: &Result<Completion, ProviderError>) -> Spent {
     match result {
-        Ok(completion) => completion.spent.cost_nanousd,
-        Err(error) => error.spent.cost_nanousd,
+        Ok(completion) => completion.spent,
+        Err(error) => *error.spent,
     }
 }
