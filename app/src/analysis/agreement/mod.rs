@@ -65,7 +65,7 @@ impl Prompt {
 /// An answer made ready to be compared; preparing is the greater part of the work, and each answer is compared often.
 #[derive(Debug, Clone)]
 pub struct Fingerprint {
-    /// The text, folded, and its code, to know an equal one; where not all of it is kept, the answer's hash too.
+    /// The text, folded, and its code, to know an equal one; where not all of it is kept, or there is neither, the answer's hash too.
     whole: (Vec<String>, Vec<String>, Option<u64>),
     sentences: Vec<Sentence>,
     wording: Wording,
@@ -119,6 +119,8 @@ impl Fingerprint {
         let parts = Parts::of(answer);
         let reading = Reading::of(parts.sentences.iter().map(String::as_str));
         let sentences = Sentence::all(&reading);
+        // Signs alone are no words, and different ones not the same.
+        let is_signs = parts.sentences.is_empty() && parts.code.is_empty();
         Self {
             wording: Wording::of(&reading, &sentences, &question.wording),
             numbers: numbers::quantities(&parts.sentences),
@@ -126,7 +128,11 @@ impl Fingerprint {
             stance: stance::stance(&reading, question.asked, &question.topic),
             code: code::bags(&parts.code),
             sentences,
-            whole: (parts.sentences, parts.code, parts.is_cut.then(|| text::hash(answer))),
+            whole: (
+                parts.sentences,
+                parts.code,
+                (parts.is_cut || is_signs).then(|| text::hash(answer.trim())),
+            ),
         }
     }
 

@@ -117,6 +117,30 @@ fn spacing_case_and_marks_do_not_matter() {
 }
 
 #[test]
+fn signs_that_say_yes_and_no_are_read_and_other_signs_are_not_all_the_same() {
+    let question = "生の鶏肉は食べられますか。○×で答えてください。";
+    for (a, b) in [
+        ("○", "×"),
+        ("◯", "✕"),
+        ("👍🏽", "👎"),
+        ("<", ">"),
+        ("○。加熱すれば安全です。", "×。加熱すれば安全です。"),
+    ] {
+        assert!(compare(question, a, b).agreement < 0.5, "{a} {b}");
+        for one in [a, b] {
+            assert_eq!(compare(question, one, &format!(" {one}\n")).agreement, 1.0, "{one}");
+        }
+    }
+    assert_eq!(conflicts(question, "○です", "×です"), [Conflict::Verdict]);
+    assert!(compare(question, "○です", "はい").same_verdict);
+    // A bullet, a gap and a product are no verdicts.
+    for text in ["× 3 を掛ける", "○○さん", "✅ Restart it", "×3"] {
+        assert!(!compare("", text, "はい").same_verdict && conflicts("", text, "はい").is_empty(), "{text}");
+    }
+    assert!(compare("", "2**8", "28").agreement < 1.0);
+}
+
+#[test]
 fn long_texts_differ_also_where_they_are_not_read() {
     let long = "A sentence of some words. ".repeat(10_000);
     assert_eq!(compare("", &long, &long).agreement_ppm(), WHOLE_PPM);

@@ -17,6 +17,11 @@ pub(super) const MOST_CHARS: usize = 12_000;
 /// Sentences of an answer that are set against another's.
 pub(super) const MOST_SENTENCES: usize = 40;
 
+/// Signs that say yes.
+const YES_SIGNS: &[char] = &['○', '◯', '〇', '⭕', '✓', '✔', '✅', '👍', '🙆'];
+/// Signs that say no.
+const NO_SIGNS: &[char] = &['×', '✕', '✖', '✗', '✘', '❌', '👎', '🙅'];
+
 /// An answer, taken apart.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
@@ -38,7 +43,12 @@ impl Parts {
         let mut parts = Self { is_cut: end < answer.len(), ..Self::default() };
         let mut prose = String::with_capacity(end + 1);
         let mut fenced: Option<String> = None;
-        for line in answer[..end].lines() {
+        let mut text = &answer[..end];
+        if let Some((verdict, rest)) = verdict_sign(text) {
+            prose.push_str(verdict);
+            text = rest;
+        }
+        for line in text.lines() {
             let is_fence = line.trim_start().starts_with("```");
             match (&mut fenced, is_fence) {
                 (None, true) => fenced = Some(String::new()),
@@ -61,6 +71,27 @@ impl Parts {
         parts.sentences.truncate(MOST_SENTENCES);
         parts
     }
+}
+
+/// The yes or no that a text begins with as a sign, in words, and what follows it. A sign before a word is a bullet, and several
+/// are a gap to be filled.
+fn verdict_sign(text: &str) -> Option<(&'static str, &str)> {
+    let text = text.trim_start();
+    let sign = text.chars().next()?;
+    let verdict = if YES_SIGNS.contains(&sign) {
+        "はい"
+    } else if NO_SIGNS.contains(&sign) {
+        "いいえ"
+    } else {
+        return None;
+    };
+    // How a sign is drawn: as a picture, and in which colour of skin.
+    let rest = text[sign.len_utf8()..]
+        .trim_start_matches(|c| matches!(c, '\u{fe0e}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}'));
+    let ends = rest.trim().is_empty()
+        || rest.starts_with(['\n', '\r', '。', '．', '.', '、', ',', '！', '!'])
+        || ["です", "だ"].iter().any(|end| rest.starts_with(end));
+    ends.then_some((verdict, rest))
 }
 
 /// Of a text, or a part of one: the same in every run, for the hasher has no seed.
@@ -141,8 +172,11 @@ fn without_marks(line: &str) -> Cow<'_, str> {
             line = rest.strip_prefix(end).unwrap_or(line);
         }
     }
-    if line.contains("**") || line.contains("__") || line.contains('`') {
-        Cow::Owned(line.replace("**", "").replace("__", "").replace('`', " "))
+    // A single one is no emphasis: 2**8.
+    let is_emphasised = line.contains("**") && line.matches("**").count() % 2 == 0;
+    if is_emphasised || line.contains("__") || line.contains('`') {
+        let line = if is_emphasised { Cow::Owned(line.replace("**", "")) } else { Cow::Borrowed(line) };
+        Cow::Owned(line.replace("__", "").replace('`', " "))
     } else {
         Cow::Borrowed(line)
     }
