@@ -240,6 +240,8 @@ fn a_call_that_was_not_made_is_rejected_and_replaced() {
     assert_eq!(report.calls[0].status(), Status::Rejected);
     assert!(matches!(report.calls[0].result, Err(CallError::Rejected(_))));
     assert_eq!(report.status(), Status::Success);
+    assert_eq!((report.verdict.asked, report.verdict.answered), (2, 2));
+    assert_eq!(report.verdict.confidence_ppm, report.verdict.consensus_ppm, "nobody failed to answer");
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! model's own word for its confidence enters.
 
 use techsapo_shared::event::WHOLE_PPM;
-use techsapo_shared::labels::Provider as Name;
+use techsapo_shared::labels::{Provider as Name, Status};
 
 use std::sync::OnceLock;
 
@@ -104,7 +104,9 @@ impl Verdict {
     fn between(calls: &[Call], fingerprints: &[Option<Fingerprint>]) -> Self {
         let answers: Vec<_> =
             fingerprints.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref()?))).collect();
-        let mut verdict = Self { asked: calls.len(), answered: answers.len(), ..Self::default() };
+        // Whom an open breaker or the budget kept from being asked says nothing about the answers.
+        let asked = calls.iter().filter(|call| call.status() != Status::Rejected).count();
+        let mut verdict = Self { asked, answered: answers.len(), ..Self::default() };
         let mut scores = vec![vec![None; calls.len()]; calls.len()];
         for (position, (a, one)) in answers.iter().enumerate() {
             for (b, other) in &answers[position + 1..] {
