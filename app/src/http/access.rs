@@ -9,8 +9,8 @@
 //!
 //! What must hold: who is refused learns only that a valid key is needed, or that theirs does not open this; why is for
 //! the measurements alone. What a browser sends by itself (nothing, or a session's cookie) is not taken from another
-//! site's page; and who needs no key asks by one of this app's own names, through a proxy only by one that was allowed. A key is never logged. Every attempt is one
-//! `auth_attempt` fact.
+//! site's page; and who needs no key asks by one of this app's own names, through a proxy only by one that was allowed.
+//! A key is never logged. Every attempt is one `auth_attempt` fact.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ const SMALL_TALK: u64 = 256;
 /// What happens on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Use {
-    /// A request has come, ever.
-    asked: AtomicBool,
+    /// Requests that came.
+    requests: AtomicU64,
     /// Requests being handled, and responses that wait for more to say. A response that waits for its peer is not among them.
     at_work: AtomicUsize,
     /// Bytes sent.
@@ -40,15 +40,16 @@ impl Use {
     pub(super) async fn ends(&self, unasked: Duration, quiet: Duration) {
         let mut idle = Duration::ZERO;
         loop {
-            let before = self.sent.load(Ordering::Relaxed);
+            let (sent, requests) = (self.sent.load(Ordering::Relaxed), self.requests.load(Ordering::Relaxed));
             tokio::time::sleep(unasked).await;
-            let sent = self.sent.load(Ordering::Relaxed) - before;
-            if self.at_work.load(Ordering::Relaxed) > 0 || sent >= SMALL_TALK {
+            let has_sent = self.sent.load(Ordering::Relaxed) - sent >= SMALL_TALK;
+            let was_asked = self.requests.load(Ordering::Relaxed) > requests;
+            if has_sent || was_asked || self.at_work.load(Ordering::Relaxed) > 0 {
                 idle = Duration::ZERO;
                 continue;
             }
             idle += unasked;
-            if idle >= quiet || !self.asked.load(Ordering::Relaxed) {
+            if idle >= quiet || requests == 0 {
                 return;
             }
         }
@@ -60,7 +61,6 @@ struct AtWork(Arc<Use>);
 
 impl AtWork {
     fn begin(what: &Arc<Use>) -> Self {
-        what.asked.store(true, Ordering::Relaxed);
         what.at_work.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(what))
     }
@@ -88,6 +88,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.of.requests.fetch_add(1, Ordering::Relaxed);
         let at_work = AtWork::begin(&self.of);
         let response = self.service.call(request);
         let of = Arc::clone(&self.of);
