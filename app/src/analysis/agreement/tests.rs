@@ -141,6 +141,24 @@ fn signs_that_say_yes_and_no_are_read_and_other_signs_are_not_all_the_same() {
 }
 
 #[test]
+fn a_choice_named_a_is_not_the_article() {
+    let question = "Which is right: A, B or C?";
+    for (a, b) in [
+        ("The answer is A.", "The answer is B."),
+        ("The correct option is A.", "The correct option is C."),
+        ("Option A is correct.", "Option B is correct."),
+        ("正解はAです。", "正解はBです。"),
+        ("A", "B"),
+    ] {
+        let compared = compare(question, a, b);
+        assert!(compared.agreement < 0.5, "{a} {b} {compared:?}");
+    }
+    for (a, b) in [("This is a test.", "THIS IS A TEST."), ("A test is enough.", "a test is enough.")] {
+        assert_eq!(compare("", a, b).agreement, 1.0, "{a} {b}");
+    }
+}
+
+#[test]
 fn long_texts_differ_also_where_they_are_not_read() {
     let long = "A sentence of some words. ".repeat(10_000);
     assert_eq!(compare("", &long, &long).agreement_ppm(), WHOLE_PPM);

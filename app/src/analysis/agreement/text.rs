@@ -17,6 +17,9 @@ pub(super) const MOST_CHARS: usize = 12_000;
 /// Sentences of an answer that are set against another's.
 pub(super) const MOST_SENTENCES: usize = 40;
 
+/// What stands for a choice that is named A: a letter that no article is written with.
+const CHOICE_A: char = 'á';
+
 /// Signs that say yes.
 const YES_SIGNS: &[char] = &['○', '◯', '〇', '⭕', '✓', '✔', '✅', '👍', '🙆'];
 /// Signs that say no.
@@ -54,7 +57,7 @@ impl Parts {
                 (None, true) => fenced = Some(String::new()),
                 (None, false) => {
                     parts.code.extend(inline_code(line));
-                    prose.push_str(&without_marks(line));
+                    push_with_choices(&mut prose, &without_marks(line));
                     prose.push('\n');
                 }
                 (Some(_), true) => parts.code.extend(fenced.take()),
@@ -157,6 +160,33 @@ pub(super) fn is_ideograph(c: char) -> bool {
 /// What stands between backticks in a line.
 fn inline_code(line: &str) -> impl Iterator<Item = String> {
     line.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// Adds a line to `prose`. A choice named A is written [`CHOICE_A`], or it would be taken for the article once case is folded. A capital
+/// that begins a sentence may be either, and is left as it is.
+fn push_with_choices(prose: &mut String, line: &str) {
+    let mut written = 0;
+    for (at, _) in line.match_indices('A') {
+        let (before, behind) = (&line[written..at], &line[at + 1..]);
+        let is_apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() || is_unspaced(c));
+        let stands_alone = is_apart(line[..at].chars().next_back())
+            && is_apart(behind.chars().next())
+            // A.I., A/B, A-levels and A+ are names of their own.
+            && !behind.starts_with(['/', '-', '+', '&', '\'', '’', '#'])
+            && !(behind.starts_with('.') && behind[1..].starts_with(char::is_alphanumeric));
+        let words_before = line[..at].trim_end().trim_end_matches(['(', '（', '「', '"', '“']).trim_end();
+        let begins =
+            words_before.is_empty() || words_before.ends_with(['.', '!', '?', ':', ';', '。', '|', '>']);
+        let is_all = !behind.contains(char::is_alphanumeric);
+        // In a line of capitals it says nothing.
+        let shouts = !line.contains(|c: char| c.is_lowercase() || is_unspaced(c)) && !is_all;
+        if stands_alone && (!begins || is_all) && !shouts {
+            prose.push_str(before);
+            prose.push(CHOICE_A);
+            written = at + 1;
+        }
+    }
+    prose.push_str(&line[written..]);
 }
 
 /// A line of prose without the marks of headings, quotes, lists and emphasis.
