@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::text::hash;
+
 /// Tokens of a piece that are read.
 const MOST_TOKENS: usize = 400;
 /// Pieces of an answer that are read.
@@ -14,6 +16,32 @@ const SAME: f64 = 0.7;
 
 /// A piece of code as a bag of tokens.
 pub(super) type Bag = BTreeMap<String, usize>;
+
+/// All code of an answer as the pairs of neighbouring tokens in it, by their hashes: their order counts, white space and comments do not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wording(BTreeMap<u64, usize>);
+
+impl Wording {
+    pub(super) fn of(pieces: &[String]) -> Self {
+        let mut pairs = BTreeMap::new();
+        for piece in pieces.iter().take(MOST_PIECES) {
+            let tokens = without_own_names(split(piece));
+            // With its ends, so that a single token is told too.
+            let ended = [""].into_iter().chain(tokens.iter().map(String::as_str)).chain([""]);
+            for pair in ended.clone().zip(ended.skip(1)) {
+                *pairs.entry(hash(pair)).or_insert(0) += 1;
+            }
+        }
+        Self(pairs)
+    }
+
+    /// Dice's coefficient: 0, nothing in common, to 1, the same.
+    pub(super) fn dice(&self, other: &Self) -> f64 {
+        let all = self.0.values().chain(other.0.values()).sum::<usize>();
+        let shared: usize = self.0.iter().filter_map(|(pair, n)| Some((*n).min(*other.0.get(pair)?))).sum();
+        if all > 0 { 2.0 * shared as f64 / all as f64 } else { 0.0 }
+    }
+}
 
 /// The pieces of an answer that are more than the mention of a name.
 pub(super) fn bags(pieces: &[String]) -> Vec<Bag> {

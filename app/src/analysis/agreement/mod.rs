@@ -74,6 +74,8 @@ pub struct Fingerprint {
     asked: Vec<Quantity>,
     stance: Option<Side>,
     code: Vec<code::Bag>,
+    /// What code says in order, where it is the greater part of the answer: there words say little of it.
+    mostly_code: Option<code::Wording>,
 }
 
 /// What two answers have in common, and what they contradict each other in. Shares are 0 to 1.
@@ -85,7 +87,7 @@ pub struct Comparison {
     pub cosine: f64,
     /// Dice's coefficient of the trigrams.
     pub dice: f64,
-    /// Mean of both, before anything lifts or caps it.
+    /// Mean of both, or what code has in common where answers are mostly code and that is more, before anything lifts or caps it.
     pub similarity: f64,
     /// Whether both take the same side of a yes-or-no question.
     pub same_verdict: bool,
@@ -127,6 +129,7 @@ impl Fingerprint {
             asked: question.numbers.clone(),
             stance: stance::stance(&reading, question.asked, &question.topic),
             code: code::bags(&parts.code),
+            mostly_code: mostly_code(&parts),
             sentences,
             whole: (
                 parts.sentences,
@@ -139,7 +142,8 @@ impl Fingerprint {
     /// Compares two answers to the same question.
     pub fn compare(&self, other: &Self) -> Comparison {
         let (cosine, dice) = (self.wording.cosine(&other.wording), self.wording.dice(&other.wording));
-        let similarity = f64::midpoint(cosine, dice);
+        let code = self.mostly_code.as_ref().zip(other.mostly_code.as_ref());
+        let similarity = f64::midpoint(cosine, dice).max(code.map_or(0.0, |(one, other)| one.dice(other)));
         let same_verdict = self.stance.is_some() && self.stance == other.stance;
         let same_number = self.names_a_number_of(other);
         let conflicts = conflict::conflicts(self, other);
@@ -162,6 +166,12 @@ impl Fingerprint {
             |one: &Quantity| other.numbers.iter().any(|theirs| !is_asked(theirs) && theirs.matches(one));
         self.numbers.iter().any(|one| !is_asked(one) && theirs(one))
     }
+}
+
+fn mostly_code(parts: &Parts) -> Option<code::Wording> {
+    let prose: usize = parts.sentences.iter().map(String::len).sum();
+    let code: usize = parts.code.iter().map(String::len).sum();
+    (code > prose).then(|| code::Wording::of(&parts.code))
 }
 
 #[cfg(test)]

@@ -159,6 +159,25 @@ fn a_choice_named_a_is_not_the_article() {
 }
 
 #[test]
+fn answers_of_code_agree_as_far_as_their_code_does() {
+    let question = "Write a function that finds the largest of two numbers. Only code.";
+    let fenced = |code: &str| format!("```python\n{code}\n```");
+    let same = [
+        "def largest(a, b):\n    if a > b:\n        return a\n    return b",
+        "def largest(a, b):\n  if a > b:\n    return a\n  return b  # b, also where both are equal",
+    ];
+    let other =
+        "import heapq\nfor number in heapq.nlargest(1, map(int, input().split())):\n    print(number)";
+    for opening in ["", "Sure, this works:\n"] {
+        let (one, two) = (format!("{opening}{}", fenced(same[0])), fenced(same[1]));
+        assert!(compare(question, &one, &two).agreement > 0.9, "{:?}", compare(question, &one, &two));
+        assert!(compare(question, &one, &fenced(other)).agreement < 0.1);
+    }
+    let turned = compare("", &fenced("a - b"), &fenced("b - a"));
+    assert!(turned.agreement < 0.5, "{turned:?}");
+}
+
+#[test]
 fn long_texts_differ_also_where_they_are_not_read() {
     let long = "A sentence of some words. ".repeat(10_000);
     assert_eq!(compare("", &long, &long).agreement_ppm(), WHOLE_PPM);
