@@ -63,13 +63,14 @@ impl Wording {
     /// Cosine of the angle between the terms of two texts, 0 to 1.
     pub(super) fn cosine(&self, other: &Self) -> f64 {
         let lengths = self.length * other.length;
-        let product: f64 = common(&self.terms, &other.terms).map(|(a, b)| a * b).sum();
+        // A sum of nothing is -0, which would be told.
+        let product = 0.0 + common(&self.terms, &other.terms).map(|(a, b)| a * b).sum::<f64>();
         if lengths > 0.0 { (product / lengths).min(1.0) } else { 0.0 }
     }
 
     /// Share of the trigrams that both texts have: 2 |A ∩ B| / (|A| + |B|), counting repetitions.
     pub(super) fn dice(&self, other: &Self) -> f64 {
-        let shared: f64 = common(&self.trigrams, &other.trigrams).map(|(a, b)| a.min(b)).sum();
+        let shared = 0.0 + common(&self.trigrams, &other.trigrams).map(|(a, b)| a.min(b)).sum::<f64>();
         let all = self.all_trigrams + other.all_trigrams;
         if all > 0.0 { (2.0 * shared / all).min(1.0) } else { 0.0 }
     }

@@ -131,6 +131,7 @@ fn signs_that_say_yes_and_no_are_read_and_other_signs_are_not_all_the_same() {
             assert_eq!(compare(question, one, &format!(" {one}\n")).agreement, 1.0, "{one}");
         }
     }
+    assert!(compare(question, "○", "×").similarity.is_sign_positive());
     assert_eq!(conflicts(question, "○です", "×です"), [Conflict::Verdict]);
     assert!(compare(question, "○です", "はい").same_verdict);
     // A bullet, a gap and a product are no verdicts.
