@@ -179,7 +179,7 @@ settings! {
         body_bytes: u64 = BYTES("1MiB"),
         /// Largest prompt, in bytes of UTF-8.
         prompt_bytes: u64 = BYTES("200000"),
-        /// How long a connection may take to send a request's head, or lie idle.
+        /// How long a connection may take to send a request's head, or lie idle; over HTTP/2 it may lie idle for write_timeout if that is longer.
         header_timeout: Duration = TIMEOUT("10s"),
         /// How long a request's body may take.
         body_timeout: Duration = TIMEOUT("15s"),

@@ -21,7 +21,7 @@ const SMALL_TALK: u64 = 256;
 
 /// What happens on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Use {
+pub(super) struct Activity {
     /// Requests that came.
     requests: AtomicU64,
     /// Requests being handled, and responses that wait for more to say. A response that waits for its peer is not among them.
@@ -30,14 +30,14 @@ pub(super) struct Use {
     sent: AtomicU64,
 }
 
-impl Use {
+impl Activity {
     /// Takes note of what was sent.
     pub(super) fn sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Waits until the connection has not been used for `quiet`, or, where nothing was ever asked, for `unasked`.
-    pub(super) async fn ends(&self, unasked: Duration, quiet: Duration) {
+    pub(super) async fn until_idle(&self, unasked: Duration, quiet: Duration) {
         let mut idle = Duration::ZERO;
         loop {
             let (sent, requests) = (self.sent.load(Ordering::Relaxed), self.requests.load(Ordering::Relaxed));
@@ -57,12 +57,12 @@ impl Use {
 }
 
 /// Something is worked on, until this is dropped.
-struct AtWork(Arc<Use>);
+struct AtWork(Arc<Activity>);
 
 impl AtWork {
-    fn begin(what: &Arc<Use>) -> Self {
-        what.at_work.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(what))
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.at_work.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
     }
 }
 
@@ -73,42 +73,42 @@ impl Drop for AtWork {
 }
 
 /// A service, with note of when it is at work.
-pub(super) struct Noted<S> {
+pub(super) struct Watched<S> {
     pub service: S,
-    pub of: Arc<Use>,
+    pub activity: Arc<Activity>,
 }
 
-impl<S> Service<Request<Incoming>> for Noted<S>
+impl<S> Service<Request<Incoming>> for Watched<S>
 where
     S: Service<Request<Incoming>, Response = Response<Body>>,
     S::Future: Send + 'static,
 {
-    type Response = Response<NotedBody>;
+    type Response = Response<WatchedBody>;
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.of.requests.fetch_add(1, Ordering::Relaxed);
-        let at_work = AtWork::begin(&self.of);
+        self.activity.requests.fetch_add(1, Ordering::Relaxed);
+        let at_work = AtWork::begin(&self.activity);
         let response = self.service.call(request);
-        let of = Arc::clone(&self.of);
+        let activity = Arc::clone(&self.activity);
         Box::pin(async move {
             let response = response.await;
             drop(at_work);
-            Ok(response?.map(|body| NotedBody { body, of, at_work: None }))
+            Ok(response?.map(|body| WatchedBody { body, activity, at_work: None }))
         })
     }
 }
 
 /// A response's body, with note of whether it waits for more to say or for its peer to take it.
-pub(super) struct NotedBody {
+pub(super) struct WatchedBody {
     body: Body,
-    of: Arc<Use>,
+    activity: Arc<Activity>,
     /// The last look found nothing to send. hyper only looks while the peer gives leave to send.
     at_work: Option<AtWork>,
 }
 
-impl HttpBody for NotedBody {
+impl HttpBody for WatchedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -120,7 +120,7 @@ impl HttpBody for NotedBody {
         if frame.is_ready() {
             self.at_work = None;
         } else if self.at_work.is_none() {
-            self.at_work = Some(AtWork::begin(&self.of));
+            self.at_work = Some(AtWork::begin(&self.activity));
         }
         frame
     }

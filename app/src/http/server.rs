@@ -1,5 +1,5 @@
 //! Owns the connections: accepts up to a limit, gives each a time to say what it wants and to take what it is told,
-//! and ends them in order.
+//! and ends them in order, and when they are not used.
 //!
 //! HTTP/1.1 with upgrades, and HTTP/2 for those who begin with its preface (clear text, as a proxy in front speaks).
 //! Which of the two it is shows in a connection's first bytes; they are looked at, not taken. By TLS (`tls.listen`) both
@@ -25,7 +25,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::io::InspectWriter;
 
 use super::access::Peer;
-use super::idle::{Noted, Use};
+use super::idle::{Activity, Watched};
 use crate::config::LimitSettings;
 use crate::runtime::OpenConnections;
 use crate::shutdown::Shutdown;
@@ -187,21 +187,21 @@ impl Serving {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let of = Arc::new(Use::default());
-        let ended_by_silence = || of.ends(self.header_timeout, self.write_timeout.max(self.header_timeout));
-        let sending = Arc::clone(&of);
+        let activity = Arc::new(Activity::default());
+        let idle = || activity.until_idle(self.header_timeout, self.write_timeout.max(self.header_timeout));
+        let sending = Arc::clone(&activity);
         let stream = InspectWriter::new(stream, move |bytes: &[u8]| sending.sent(bytes.len()));
-        let service = Noted { service, of: Arc::clone(&of) };
+        let service = Watched { service, activity: Arc::clone(&activity) };
         let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = connection.as_mut() => return Ok(ended?),
             () = self.shutdown.begun() => connection.as_mut().graceful_shutdown(),
-            () = ended_by_silence() => connection.as_mut().graceful_shutdown(),
+            () = idle() => connection.as_mut().graceful_shutdown(),
         }
         // A request may have been on its way: it is answered. Whoever stays silent does not answer the farewell either.
         tokio::select! {
             ended = connection.as_mut() => Ok(ended?),
-            () = ended_by_silence() => Err("it was not used any more".into()),
+            () = idle() => Err("it was not used any more".into()),
         }
     }
 }

@@ -18,10 +18,11 @@ const SAME: f64 = 0.7;
 pub(super) type Bag = BTreeMap<String, usize>;
 
 /// All code of an answer as the pairs of neighbouring tokens in it, by their hashes: their order counts, white space and comments do not.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Wording(BTreeMap<u64, usize>);
+#[derive(Debug, Clone)]
+pub(super) struct TokenPairs(BTreeMap<u64, usize>);
 
-impl Wording {
+impl TokenPairs {
+    /// The pairs in these pieces.
     pub(super) fn of(pieces: &[String]) -> Self {
         let mut pairs = BTreeMap::new();
         for piece in pieces.iter().take(MOST_PIECES) {

@@ -678,6 +678,10 @@ pub(super) const SIDES_JA: &[(&str, bool)] = &[
     ("嘘", false),
 ];
 
+/// Signs that say yes.
+pub(super) const YES_SIGNS: &[char] = &['○', '◯', '〇', '⭕', '✓', '✔', '✅', '👍', '🙆'];
+/// Signs that say no.
+pub(super) const NO_SIGNS: &[char] = &['×', '✕', '✖', '✗', '✘', '❌', '👎', '🙅'];
 /// Japanese beginnings that say yes or no outright.
 pub(super) const YES_JA: &[&str] = &["はい", "ええ", "もちろん", "その通り", "そのとおり", "そうです"];
 /// The same, for no.

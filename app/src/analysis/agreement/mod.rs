@@ -75,7 +75,7 @@ pub struct Fingerprint {
     stance: Option<Side>,
     code: Vec<code::Bag>,
     /// What code says in order, where it is the greater part of the answer: there words say little of it.
-    mostly_code: Option<code::Wording>,
+    mostly_code: Option<code::TokenPairs>,
 }
 
 /// What two answers have in common, and what they contradict each other in. Shares are 0 to 1.
@@ -168,10 +168,11 @@ impl Fingerprint {
     }
 }
 
-fn mostly_code(parts: &Parts) -> Option<code::Wording> {
+/// The code of an answer that has more of it than of prose.
+fn mostly_code(parts: &Parts) -> Option<code::TokenPairs> {
     let prose: usize = parts.sentences.iter().map(String::len).sum();
     let code: usize = parts.code.iter().map(String::len).sum();
-    (code > prose).then(|| code::Wording::of(&parts.code))
+    (code > prose).then(|| code::TokenPairs::of(&parts.code))
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@
 //! [`MOST_SENTENCES`] nothing is read.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hash};
 
 use caseless::Caseless;
 use rustc_hash::FxBuildHasher;
 use unicode_normalization::UnicodeNormalization;
+
+use super::lexicon::{NO_SIGNS, YES_SIGNS};
 
 /// Characters of an answer that are read. What decides an answer stands in its first pages.
 pub(super) const MOST_CHARS: usize = 12_000;
@@ -19,11 +22,6 @@ pub(super) const MOST_SENTENCES: usize = 40;
 
 /// What stands for a choice that is named A: a letter that no article is written with.
 const CHOICE_A: char = 'á';
-
-/// Signs that say yes.
-const YES_SIGNS: &[char] = &['○', '◯', '〇', '⭕', '✓', '✔', '✅', '👍', '🙆'];
-/// Signs that say no.
-const NO_SIGNS: &[char] = &['×', '✕', '✖', '✗', '✘', '❌', '👎', '🙅'];
 
 /// An answer, taken apart.
 #[derive(Debug, Clone, Default)]
@@ -166,6 +164,9 @@ fn inline_code(line: &str) -> impl Iterator<Item = String> {
 /// that begins a sentence may be either, and is left as it is.
 fn push_with_choices(prose: &mut String, line: &str) {
     let mut written = 0;
+    // Looked for once: a line may be full of them.
+    let has_small = OnceCell::new();
+    let has_small = || *has_small.get_or_init(|| line.contains(|c: char| c.is_lowercase() || is_unspaced(c)));
     for (at, _) in line.match_indices('A') {
         let (before, behind) = (&line[written..at], &line[at + 1..]);
         let is_apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() || is_unspaced(c));
@@ -179,8 +180,7 @@ fn push_with_choices(prose: &mut String, line: &str) {
             words_before.is_empty() || words_before.ends_with(['.', '!', '?', ':', ';', '。', '|', '>']);
         let is_all = !behind.contains(char::is_alphanumeric);
         // In a line of capitals it says nothing.
-        let shouts = !line.contains(|c: char| c.is_lowercase() || is_unspaced(c)) && !is_all;
-        if stands_alone && (!begins || is_all) && !shouts {
+        if stands_alone && (is_all || (!begins && has_small())) {
             prose.push_str(before);
             prose.push(CHOICE_A);
             written = at + 1;
