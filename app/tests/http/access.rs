@@ -146,7 +146,8 @@ fn who_needs_no_key_asks_by_one_of_the_app_s_own_names() {
         by("/api/v1/wall-bounce/analyze?query=", &headers)
     };
     proxied("host: 127.0.0.1:4000\r\n").error(403, "host_not_allowed");
-    by("/api/v1/session HTTP/1.0\r\nx-forwarded-for: 203.0.113.9\r\nx: ", "").error(403, "host_not_allowed");
+    let nameless = "GET /api/v1/budget HTTP/1.0\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";
+    app.raw(nameless).error(403, "host_not_allowed");
     proxied("host: techsapo.example.com\r\n").error(400, "invalid_request");
     assert_eq!(by("/health", "host: app\r\n").status, 200, "what probes ask for is nobody's secret");
     let foreign = "host: rebound.example.net\r\norigin: http://rebound.example.net\r\n";
@@ -263,7 +264,11 @@ fn what_watches_is_open_to_this_machine_and_to_keys_for_it() {
     let path = folder.path().join("keys.toml");
     let api = create(&path, "api", TaskType::Basic, &[Scope::Api]);
     let monitor = create(&path, "monitor", TaskType::Basic, &[Scope::Monitor]);
-    let app = App::start(&[("keys.file", path.to_str().unwrap()), ("http.trusted_proxies", "127.0.0.1")]);
+    let app = App::start(&[
+        ("keys.file", path.to_str().unwrap()),
+        ("http.trusted_proxies", "127.0.0.1"),
+        ("limits.basic_per_minute", "1"),
+    ]);
     let get = |path: &str, headers: &str| send(&app, &format!("GET {path}"), headers, "");
     let (api, monitor) = (format!("x-api-key: {api}\r\n"), format!("x-api-key: {monitor}\r\n"));
     let far = |headers: &str| format!("x-forwarded-for: 203.0.113.9\r\n{headers}");
@@ -289,6 +294,13 @@ fn what_watches_is_open_to_this_machine_and_to_keys_for_it() {
     get("/api/v1/health", &far("")).error(401, "unauthorized");
     assert_eq!(get("/api/v1/health", &far(&api)).status, 200);
     ask(&app, &monitor, "basic").error(403, "forbidden");
+    // Nor does it use up a plan, or end with one.
+    for _ in 0..3 {
+        assert_ne!(get("/api/v1/alerts", &far(&api)).status, 429);
+    }
+    assert_eq!(ask(&app, &api, "basic").status, 200);
+    ask(&app, &api, "basic").error(429, "rate_limited");
+    assert_ne!(get("/api/v1/alerts", &far(&api)).status, 429);
 }
 
 #[test]
