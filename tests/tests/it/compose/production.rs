@@ -17,6 +17,8 @@ const LEFT_OUT: [&str; 2] = ["grafana-0", "grafana-1"];
 const ONCE: [&str; 2] = ["keys", "migrate"];
 /// What the world calls it.
 const SITE: &str = "techsapo.example.com";
+/// After so many looks at an empty network that Docker does not remove, it will not.
+const MISCOUNTED: u32 = 5;
 /// Addresses of the compose file, by the names in certificates: what this host asks, and what its backups do.
 const HOSTS: [(&str, &str); 8] = [
     ("10.213.42.10", "redis-0"),
@@ -96,14 +98,18 @@ impl<'a> Stack<'a> {
     }
 
     fn down(&self, version: Compose) {
+        let mut miscounted = 0;
         wait::until_within(PATIENCE, "the stack is down", || {
             let output = self.prepared.compose(self.engine, version, &["down"]).output().unwrap();
             if output.status.success() {
                 return Some(());
             }
             assert!(said(&output).contains("has active endpoints"), "{}", said(&output));
-            self.project.free_networks();
-            None
+            // Or Docker counts endpoints in a network that by its own list has none, which ends with its daemon. There is nothing
+            // of the stack in it, and who comes up next is given the same network.
+            let is_empty = !self.project.free_networks() && self.project.containers().is_empty();
+            miscounted += u32::from(is_empty);
+            (miscounted == MISCOUNTED).then(|| eprintln!("Docker does not remove a network that is empty"))
         });
         assert!(self.project.containers().is_empty());
     }

@@ -126,7 +126,9 @@ impl<'a> Project<'a> {
     }
 
     /// Takes out of the networks what Docker left there: under load it can forget to, of a container that it started again after a crash.
-    pub(super) fn free_networks(&self) {
+    /// Says whether there was anything.
+    pub(super) fn free_networks(&self) -> bool {
+        let mut any = false;
         let project = format!("label=com.docker.compose.project={}", self.name);
         let list = ["network", "ls", "--filter", &project, "--format", "{{.Name}}"];
         for network in succeed(&mut self.engine.docker(&list)).lines() {
@@ -134,8 +136,10 @@ impl<'a> Project<'a> {
             for endpoint in succeed(&mut self.engine.docker(&left)).split_whitespace() {
                 eprintln!("{endpoint} is left in {network}");
                 succeed(&mut self.engine.docker(&["network", "disconnect", "--force", network, endpoint]));
+                any = true;
             }
         }
+        any
     }
 
     /// What an attacker within a container would meet, and who looks at it from outside: none of these secrets. The world reaches
