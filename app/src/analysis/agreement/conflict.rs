@@ -236,9 +236,8 @@ impl<'a> Word<'a> {
 fn numbers_differ(a: &Fingerprint, b: &Fingerprint) -> bool {
     let ours: Vec<&Quantity> = unmatched(&a.numbers, &b.numbers, &a.asked).collect();
     let theirs: Vec<&Quantity> = unmatched(&b.numbers, &a.numbers, &a.asked).collect();
-    ours.iter().any(|one| {
-        theirs.iter().any(|other| one.dimension == other.dimension && about_the_same(a, one, b, other))
-    })
+    ours.iter()
+        .any(|one| theirs.iter().any(|other| one.is_held_against(other) && about_the_same(a, one, b, other)))
 }
 
 /// Whether two numbers may be held against each other: a unit says what they measure; where there is none, their
@@ -267,5 +266,5 @@ fn numbers_exchanged(a: &Fingerprint, at: usize, b: &Fingerprint, nearest: usize
     if (!ours_left.is_empty() && has_one(other, mine)) || (!theirs_left.is_empty() && has_one(mine, other)) {
         return true;
     }
-    theirs_left.iter().any(|one| ours_left.iter().any(|other| one.dimension == other.dimension))
+    theirs_left.iter().any(|one| ours_left.iter().any(|other| one.is_held_against(other)))
 }

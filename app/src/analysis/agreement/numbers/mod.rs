@@ -25,8 +25,8 @@ pub(super) enum Dimension {
     Day,
     /// Hundredths.
     Percent,
-    /// An amount in any currency.
-    Money,
+    /// An amount in one currency.
+    Money(Currency),
     /// Grams.
     Mass,
     /// Metres.
@@ -37,6 +37,17 @@ pub(super) enum Dimension {
     Temperature,
     /// Bytes.
     Bytes,
+    /// Digits with two dots or more: a release, an address. No amount, but a name that is the same or another.
+    Dotted,
+}
+
+/// Whose money an amount is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Currency {
+    Dollar,
+    Euro,
+    Pound,
+    Yen,
 }
 
 /// A number with its unit: all values between `low` and `high`, which are the same unless it is a range.
@@ -69,11 +80,22 @@ impl Quantity {
             return apart <= size * 1e-9 && shared >= narrow / 2.0 - size * 1e-9;
         }
         let slack = match self.dimension {
-            Dimension::Year | Dimension::Month | Dimension::Day => 0.0,
+            Dimension::Year | Dimension::Month | Dimension::Day | Dimension::Dotted => 0.0,
             Dimension::Plain if size < 10_000.0 => 0.0,
             _ => (self.grain.max(other.grain) / 2.0).min(size * MOST_ROUNDED_OFF),
         };
         apart <= slack.max(size * 1e-9)
+    }
+
+    /// Whether both measure the same thing, so that without a match they contradict each other. What one currency comes to in
+    /// another is not known, but never the same figure.
+    pub(super) fn is_held_against(&self, other: &Self) -> bool {
+        match (self.dimension, other.dimension) {
+            (Dimension::Money(one), Dimension::Money(another)) if one != another => {
+                self.low == other.low && self.high == other.high
+            }
+            (one, another) => one == another,
+        }
     }
 
     fn is_range(&self) -> bool {
@@ -117,6 +139,11 @@ mod tests {
             &["-40 °C", "−40 °F", "minus 40 degrees"],
             &["4 to 5 hours", "between four and five hours", "4〜5時間", "4時間半", "4時間から5時間"],
             &["8080", "八〇八〇番"],
+            &["$5", "5 dollars", "5ドル", "5米ドル", "US$5"],
+            &["¥30,000", "3万円", "30000 yen", "￥30000"],
+            &["$4 to $5", "$4-5", "4 to 5 dollars", "4〜5ドル"],
+            &["27,017", "27,000", "27 thousand", "2.7万"],
+            &["release 3.12.1", "v3.12.1", "3.12.1です"],
         ] {
             for other in same {
                 assert!(
@@ -144,9 +171,21 @@ mod tests {
             ("4 to 5 hours", "2 to 3 hours"),
             ("30%", "60%"),
             ("30万円", "3万円"),
+            ("100円", "100ドル"),
+            ("$100", "€100"),
+            ("port 27017", "port 27000"),
+            ("10.0.0.1", "10.0.0.2"),
+            ("v3.12.1", "v3.12.4"),
         ] {
             assert!(!only(one).matches(&only(other)), "{one} {other}");
         }
+    }
+
+    #[test]
+    fn a_sign_between_two_numbers_is_of_both() {
+        let found = quantities(&[fold("5€10")]);
+        let euros: Vec<_> = found.iter().map(|one| (one.dimension, one.low)).collect();
+        assert_eq!(euros, [5.0, 10.0].map(|amount| (Dimension::Money(Currency::Euro), amount)));
     }
 
     #[test]

@@ -4,9 +4,12 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
+use super::super::text::hash;
 use super::beginning::next_beginning;
-use super::units::{COUNTERS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power};
-use super::{Dimension, Quantity};
+use super::units::{
+    COUNTERS, CURRENCY_SIGNS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power,
+};
+use super::{Currency, Dimension, Quantity};
 
 /// A sentence holds no more of them; what goes on longer is a table.
 const MOST_QUANTITIES: usize = 24;
@@ -34,6 +37,8 @@ struct Numeral {
     bytes: usize,
     /// Written in words or Chinese characters that may be no number at all when nothing is counted.
     needs_unit: bool,
+    /// What its grain is without a unit, where digits stand alone: a port or a status that ends in zeros is no rounding.
+    grain_of_code: Option<f64>,
 }
 
 fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
@@ -44,7 +49,10 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
         if let Some(date) = iso_date(before, rest, index) {
             at += "1989-11-09".len();
             found.extend(date);
-        } else if let Some(one) = month_name(before, rest, index).or_else(|| quantity(before, rest, index)) {
+        } else if let Some(one) = dotted(before, rest, index)
+            .or_else(|| month_name(before, rest, index))
+            .or_else(|| quantity(before, rest, index))
+        {
             at = one.end;
             join(&mut found, one, sentence);
         } else {
@@ -64,8 +72,13 @@ fn letters(text: &str) -> usize {
 /// Puts a quantity behind the others, or together with the last.
 fn join(found: &mut Vec<Found>, mut next: Found, sentence: &str) {
     let Some(last) = found.last_mut() else { return found.push(next) };
-    let between = sentence[last.end..next.start].trim();
+    // A sign may stand for the number before and the one behind it: 5€10.
+    let between = sentence[last.end..next.start.max(last.end)].trim();
     let (one, other) = (&mut last.quantity, &mut next.quantity);
+    if matches!(one.dimension, Dimension::Money(_)) && between == "-" && other.dimension == Dimension::Plain {
+        // The sign of "$4-5" stands for both.
+        other.dimension = one.dimension;
+    }
     let is_range = matches!(between, "to" | "-" | "–" | "—" | "~" | "〜" | "から")
         || (between == "and" && sentence[..last.start].trim_end().ends_with("between"))
         || (between == "、"
@@ -171,13 +184,38 @@ fn quantity(before: &str, rest: &str, sentence: usize) -> Option<Found> {
     {
         dimension = Dimension::Year;
     }
+    if let (Dimension::Plain, Some(of_code)) = (dimension, numeral.grain_of_code) {
+        grain = of_code;
+    }
     if before.trim_end().ends_with("minus") {
         value = -value;
     }
     let fahrenheit = FAHRENHEIT.iter().any(|name| tail.trim_start().starts_with(name));
     let value = if fahrenheit { (value - 32.0) / 1.8 } else { value * size };
     let quantity = Quantity { dimension, low: value, high: value, grain: grain * size, sentence };
-    Some(Found { quantity, start: before.len(), end })
+    Some(Found {
+        quantity,
+        start: before.len() - currency_sign(before).map_or(0, |(sign, _)| sign.len_utf8()),
+        end,
+    })
+}
+
+/// `10.0.0.1`, `3.12.4`: digits with at least two dots between them, as one name. What is behind a slash (`/8`) is none of it.
+fn dotted(before: &str, rest: &str, sentence: usize) -> Option<Found> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+    let release = before.strip_suffix('v').unwrap_or(before);
+    if !rest.starts_with(|c: char| c.is_ascii_digit()) || release.ends_with(is_part) {
+        return None;
+    }
+    let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+    let name = rest[..end].trim_end_matches('.');
+    if name.matches('.').count() < 2 || name.contains("..") {
+        return None;
+    }
+    // Only told apart: as many bits of the hash as a float holds.
+    let value = (hash(name) >> 11) as f64;
+    let quantity = Quantity { dimension: Dimension::Dotted, low: value, high: value, grain: 1.0, sentence };
+    Some(Found { quantity, start: before.len(), end: before.len() + name.len() })
 }
 
 /// Four digits and nothing else: no thousands separator, no fraction, no multiplier.
@@ -249,6 +287,8 @@ fn digits(before: &str, rest: &str) -> Option<Numeral> {
             grain *= 10.0;
         }
     }
+    // Digits and nothing else: no separator, and below no multiplier.
+    let mut is_bare = end == written.len();
     for ordinal in ["st", "nd", "rd", "th"] {
         if rest[end..].starts_with(ordinal) && !rest[end + 2..].starts_with(char::is_alphabetic) {
             end += 2;
@@ -265,24 +305,28 @@ fn digits(before: &str, rest: &str) -> Option<Numeral> {
     let mut powers = rest[end..].chars();
     while let Some(factor) = powers.next().and_then(power) {
         (value, grain) = (value * factor, grain * factor);
+        is_bare = false;
         end += "万".len();
     }
     let tail = rest[end..].trim_start();
     if let Some((word, factor)) = MULTIPLIERS.iter().find(|(word, _)| starts_with_word(tail, word)) {
         (value, grain) = (value * factor, grain * factor);
+        is_bare = false;
         end = rest.len() - tail.len() + word.len();
     }
     if matches!(last, Some('-' | '−')) && second.is_none_or(|c| !c.is_alphanumeric()) {
         value = -value;
     }
-    Some(Numeral { value, grain, bytes: end, needs_unit: false })
+    let grain_of_code = is_bare.then(|| 10_f64.powi(-fraction_digits));
+    Some(Numeral { value, grain, bytes: end, needs_unit: false, grain_of_code })
 }
 
 /// A numeral in Chinese characters: 三千七百七十六, 一六〇三. It counts as one only where a unit follows.
 fn ideographs(before: &str, rest: &str) -> Option<Numeral> {
     let is_numeral = |c: char| digit(c).is_some() || power(c).is_some();
     if rest.starts_with('半') {
-        let value = Numeral { value: 0.5, grain: 0.5, bytes: "半".len(), needs_unit: true };
+        let value =
+            Numeral { value: 0.5, grain: 0.5, bytes: "半".len(), needs_unit: true, grain_of_code: None };
         let counts = ["年", "日", "月"].iter().any(|unit| rest["半".len()..].starts_with(unit));
         return (counts && !before.ends_with(is_numeral)).then_some(value);
     }
@@ -312,6 +356,7 @@ fn ideographs(before: &str, rest: &str) -> Option<Numeral> {
         grain: grain_of(value),
         bytes,
         needs_unit: !(counted || is_next_of_pair || run.len() >= 3),
+        grain_of_code: None,
     })
 }
 
@@ -371,9 +416,16 @@ fn words(before: &str, rest: &str) -> Option<Numeral> {
                     grain: value * factor,
                     bytes,
                     needs_unit: false,
+                    grain_of_code: None,
                 });
             }
-            return Some(Numeral { value, grain: value, bytes: phrase.len() + more - 1, needs_unit: true });
+            return Some(Numeral {
+                value,
+                grain: value,
+                bytes: phrase.len() + more - 1,
+                needs_unit: true,
+                grain_of_code: None,
+            });
         }
     }
     let (mut value, mut last, mut end) = (0.0, 0.0, 0);
@@ -405,7 +457,7 @@ fn words(before: &str, rest: &str) -> Option<Numeral> {
         (value, grain) = (value + 0.5, 0.5);
         end += " and a half".len();
     }
-    Some(Numeral { value, grain, bytes: end, needs_unit: false })
+    Some(Numeral { value, grain, bytes: end, needs_unit: false, grain_of_code: None })
 }
 
 /// The units that begin with a character, in their order.
@@ -421,10 +473,15 @@ fn starts_with_word(text: &str, word: &str) -> bool {
     text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
+/// The currency's sign that `before` ends with.
+fn currency_sign(before: &str) -> Option<(char, Currency)> {
+    CURRENCY_SIGNS.iter().find(|(sign, _)| before.ends_with(*sign)).copied()
+}
+
 /// Dimension and size of the unit that follows (or a currency's sign before), and its bytes.
 fn unit(before: &str, tail: &str, value: f64) -> (Dimension, f64, usize) {
-    if before.ends_with(['$', '€', '£', '¥']) {
-        return (Dimension::Money, 1.0, 0);
+    if let Some((_, currency)) = currency_sign(before) {
+        return (Dimension::Money(currency), 1.0, 0);
     }
     let text = tail.trim_start_matches([' ', '-']);
     let skipped = tail.len() - text.len();

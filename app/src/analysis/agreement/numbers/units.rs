@@ -1,6 +1,6 @@
 //! Units, months and the words for numbers: closed lists of English and Japanese, folded as the text is.
 
-use super::Dimension;
+use super::{Currency, Dimension};
 
 /// Spelling, dimension, size in the dimension's base unit.
 pub(super) type Unit = (&'static str, Dimension, f64);
@@ -53,18 +53,21 @@ pub(super) static UNITS: &[Unit] = &[
     ("パーセント", Dimension::Percent, 1.0),
     ("%", Dimension::Percent, 1.0),
     ("割", Dimension::Percent, 10.0),
-    ("dollars", Dimension::Money, 1.0),
-    ("dollar", Dimension::Money, 1.0),
-    ("usd", Dimension::Money, 1.0),
-    ("ドル", Dimension::Money, 1.0),
-    ("euros", Dimension::Money, 1.0),
-    ("euro", Dimension::Money, 1.0),
-    ("eur", Dimension::Money, 1.0),
-    ("€", Dimension::Money, 1.0),
-    ("ユーロ", Dimension::Money, 1.0),
-    ("pounds", Dimension::Money, 1.0),
-    ("yen", Dimension::Money, 1.0),
-    ("円", Dimension::Money, 1.0),
+    ("dollars", Dimension::Money(Currency::Dollar), 1.0),
+    ("dollar", Dimension::Money(Currency::Dollar), 1.0),
+    ("usd", Dimension::Money(Currency::Dollar), 1.0),
+    ("米ドル", Dimension::Money(Currency::Dollar), 1.0),
+    ("ドル", Dimension::Money(Currency::Dollar), 1.0),
+    ("euros", Dimension::Money(Currency::Euro), 1.0),
+    ("euro", Dimension::Money(Currency::Euro), 1.0),
+    ("eur", Dimension::Money(Currency::Euro), 1.0),
+    ("€", Dimension::Money(Currency::Euro), 1.0),
+    ("ユーロ", Dimension::Money(Currency::Euro), 1.0),
+    ("pounds", Dimension::Money(Currency::Pound), 1.0),
+    ("gbp", Dimension::Money(Currency::Pound), 1.0),
+    ("yen", Dimension::Money(Currency::Yen), 1.0),
+    ("jpy", Dimension::Money(Currency::Yen), 1.0),
+    ("円", Dimension::Money(Currency::Yen), 1.0),
     ("milligrams", Dimension::Mass, 1e-3),
     ("ミリグラム", Dimension::Mass, 1e-3),
     ("mg", Dimension::Mass, 1e-3),
@@ -137,6 +140,10 @@ pub(super) static UNITS: &[Unit] = &[
 
 /// A month's seconds, so that thirty days are one.
 const MONTH: f64 = 30.0 * 86_400.0;
+
+/// Signs that stand before an amount.
+pub(super) const CURRENCY_SIGNS: &[(char, Currency)] =
+    &[('$', Currency::Dollar), ('€', Currency::Euro), ('£', Currency::Pound), ('¥', Currency::Yen)];
 
 /// Degrees Fahrenheit, which begin elsewhere than at zero.
 pub(super) const FAHRENHEIT: &[&str] = &["degrees fahrenheit", "°f"];
