@@ -5,6 +5,7 @@
 //! number when each holds one of the same dimension that the other has no match for, in sentences that speak of the same.
 
 mod beginning;
+mod dates;
 mod read;
 mod units;
 
@@ -141,7 +142,7 @@ mod tests {
             &["8080", "八〇八〇番"],
             &["$5", "5 dollars", "5ドル", "5米ドル", "US$5"],
             &["¥30,000", "3万円", "30000 yen", "￥30000"],
-            &["$4 to $5", "$4-5", "4 to 5 dollars", "4〜5ドル"],
+            &["$4 to $5", "$4-5", "$4 to 5", "4 to 5 dollars", "4〜5ドル"],
             &["27,017", "27,000", "27 thousand", "2.7万"],
             &["release 3.12.1", "v3.12.1", "3.12.1です"],
         ] {

@@ -6,8 +6,9 @@ use rustc_hash::FxHashMap;
 
 use super::super::text::hash;
 use super::beginning::next_beginning;
+use super::dates::{iso_date, month_name};
 use super::units::{
-    COUNTERS, CURRENCY_SIGNS, FAHRENHEIT, MONTHS, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power,
+    COUNTERS, CURRENCY_SIGNS, FAHRENHEIT, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power,
 };
 use super::{Currency, Dimension, Quantity};
 
@@ -24,10 +25,10 @@ pub(in super::super) fn quantities(sentences: &[String]) -> Vec<Quantity> {
 }
 
 /// A quantity, and the bytes of its sentence that it stands in.
-struct Found {
-    quantity: Quantity,
-    start: usize,
-    end: usize,
+pub(super) struct Found {
+    pub(super) quantity: Quantity,
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 /// A numeral without its unit.
@@ -37,8 +38,6 @@ struct Numeral {
     bytes: usize,
     /// Written in words or Chinese characters that may be no number at all when nothing is counted.
     needs_unit: bool,
-    /// What its grain is without a unit, where digits stand alone: a port or a status that ends in zeros is no rounding.
-    grain_of_code: Option<f64>,
 }
 
 fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
@@ -65,7 +64,7 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
 }
 
 /// ASCII letters at the beginning of a text.
-fn letters(text: &str) -> usize {
+pub(super) fn letters(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_alphabetic).count()
 }
 
@@ -75,16 +74,16 @@ fn join(found: &mut Vec<Found>, mut next: Found, sentence: &str) {
     // A sign may stand for the number before and the one behind it: 5€10.
     let between = sentence[last.end..next.start.max(last.end)].trim();
     let (one, other) = (&mut last.quantity, &mut next.quantity);
-    if matches!(one.dimension, Dimension::Money(_)) && between == "-" && other.dimension == Dimension::Plain {
-        // The sign of "$4-5" stands for both.
-        other.dimension = one.dimension;
-    }
     let is_range = matches!(between, "to" | "-" | "–" | "—" | "~" | "〜" | "から")
         || (between == "and" && sentence[..last.start].trim_end().ends_with("between"))
         || (between == "、"
             && one.dimension == Dimension::Plain
             && other.dimension != Dimension::Plain
             && one.low < 10.0);
+    if is_range && matches!(one.dimension, Dimension::Money(_)) && other.dimension == Dimension::Plain {
+        // The sign of "$4-5" stands for both.
+        other.dimension = one.dimension;
+    }
     if is_range
         && one.low < other.high
         && (one.dimension == other.dimension || one.dimension == Dimension::Plain)
@@ -135,29 +134,6 @@ fn next_scale(sentence: &str, start: usize, end: usize) -> f64 {
     unit.map_or(1.0, |(_, _, size)| *size)
 }
 
-/// The name of a month where a day or a year stands beside it; "may" is mostly something else.
-fn month_name(before: &str, rest: &str, sentence: usize) -> Option<Found> {
-    if before.ends_with(char::is_alphanumeric) {
-        return None;
-    }
-    let word = &rest[..letters(rest)];
-    let (number, name) = (1_u8..).zip(MONTHS).find(|(_, name)| *name == word)?;
-    if rest[name.len()..].starts_with(char::is_alphabetic) {
-        return None;
-    }
-    let after = rest[name.len()..].trim_start();
-    let previous = before.trim_end().trim_end_matches(" of").trim_end_matches("th");
-    if name == "may"
-        && !after.starts_with(|c: char| c.is_ascii_digit())
-        && !previous.ends_with(|c: char| c.is_ascii_digit())
-    {
-        return None;
-    }
-    let value = f64::from(number);
-    let quantity = Quantity { dimension: Dimension::Month, low: value, high: value, grain: 1.0, sentence };
-    Some(Found { quantity, start: before.len(), end: before.len() + name.len() })
-}
-
 /// A numeral with its unit at the beginning of `rest`.
 fn quantity(before: &str, rest: &str, sentence: usize) -> Option<Found> {
     let numeral =
@@ -184,8 +160,9 @@ fn quantity(before: &str, rest: &str, sentence: usize) -> Option<Found> {
     {
         dimension = Dimension::Year;
     }
-    if let (Dimension::Plain, Some(of_code)) = (dimension, numeral.grain_of_code) {
-        grain = of_code;
+    if dimension == Dimension::Plain && rest.bytes().take(numeral.bytes).all(|byte| byte.is_ascii_digit()) {
+        // Digits alone are a port or a status: one that ends in zeros is no rounding.
+        grain = 1.0;
     }
     if before.trim_end().ends_with("minus") {
         value = -value;
@@ -223,29 +200,6 @@ fn looks_like_year(rest: &str) -> bool {
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let after = &rest[digits.min(rest.len())..];
     (digits == 4 || digits == 0) && !after.starts_with(|c: char| c.is_ascii_digit() || c == '番')
-}
-
-/// `1989-11-09`: year, month and day at once.
-fn iso_date(before: &str, rest: &str, sentence: usize) -> Option<[Found; 3]> {
-    let date = rest.get(..10)?;
-    let shape = date
-        .bytes()
-        .enumerate()
-        .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() });
-    if !shape
-        || [before.chars().next_back(), rest[10..].chars().next()]
-            .into_iter()
-            .flatten()
-            .any(|c| c.is_ascii_alphanumeric())
-    {
-        return None;
-    }
-    let part = |dimension, from: usize, to: usize| {
-        let value: f64 = date[from..to].parse().ok()?;
-        let quantity = Quantity { dimension, low: value, high: value, grain: 1.0, sentence };
-        Some(Found { quantity, start: before.len() + from, end: before.len() + to })
-    };
-    Some([part(Dimension::Year, 0, 4)?, part(Dimension::Month, 5, 7)?, part(Dimension::Day, 8, 10)?])
 }
 
 /// Digits: `1,234.5`, `-3`, `1 1/2`, `30万`. Not those of a name such as `utf-8` or `md5`.
@@ -287,8 +241,6 @@ fn digits(before: &str, rest: &str) -> Option<Numeral> {
             grain *= 10.0;
         }
     }
-    // Digits and nothing else: no separator, and below no multiplier.
-    let mut is_bare = end == written.len();
     for ordinal in ["st", "nd", "rd", "th"] {
         if rest[end..].starts_with(ordinal) && !rest[end + 2..].starts_with(char::is_alphabetic) {
             end += 2;
@@ -305,28 +257,24 @@ fn digits(before: &str, rest: &str) -> Option<Numeral> {
     let mut powers = rest[end..].chars();
     while let Some(factor) = powers.next().and_then(power) {
         (value, grain) = (value * factor, grain * factor);
-        is_bare = false;
         end += "万".len();
     }
     let tail = rest[end..].trim_start();
     if let Some((word, factor)) = MULTIPLIERS.iter().find(|(word, _)| starts_with_word(tail, word)) {
         (value, grain) = (value * factor, grain * factor);
-        is_bare = false;
         end = rest.len() - tail.len() + word.len();
     }
     if matches!(last, Some('-' | '−')) && second.is_none_or(|c| !c.is_alphanumeric()) {
         value = -value;
     }
-    let grain_of_code = is_bare.then(|| 10_f64.powi(-fraction_digits));
-    Some(Numeral { value, grain, bytes: end, needs_unit: false, grain_of_code })
+    Some(Numeral { value, grain, bytes: end, needs_unit: false })
 }
 
 /// A numeral in Chinese characters: 三千七百七十六, 一六〇三. It counts as one only where a unit follows.
 fn ideographs(before: &str, rest: &str) -> Option<Numeral> {
     let is_numeral = |c: char| digit(c).is_some() || power(c).is_some();
     if rest.starts_with('半') {
-        let value =
-            Numeral { value: 0.5, grain: 0.5, bytes: "半".len(), needs_unit: true, grain_of_code: None };
+        let value = Numeral { value: 0.5, grain: 0.5, bytes: "半".len(), needs_unit: true };
         let counts = ["年", "日", "月"].iter().any(|unit| rest["半".len()..].starts_with(unit));
         return (counts && !before.ends_with(is_numeral)).then_some(value);
     }
@@ -356,7 +304,6 @@ fn ideographs(before: &str, rest: &str) -> Option<Numeral> {
         grain: grain_of(value),
         bytes,
         needs_unit: !(counted || is_next_of_pair || run.len() >= 3),
-        grain_of_code: None,
     })
 }
 
@@ -416,16 +363,9 @@ fn words(before: &str, rest: &str) -> Option<Numeral> {
                     grain: value * factor,
                     bytes,
                     needs_unit: false,
-                    grain_of_code: None,
                 });
             }
-            return Some(Numeral {
-                value,
-                grain: value,
-                bytes: phrase.len() + more - 1,
-                needs_unit: true,
-                grain_of_code: None,
-            });
+            return Some(Numeral { value, grain: value, bytes: phrase.len() + more - 1, needs_unit: true });
         }
     }
     let (mut value, mut last, mut end) = (0.0, 0.0, 0);
@@ -457,7 +397,7 @@ fn words(before: &str, rest: &str) -> Option<Numeral> {
         (value, grain) = (value + 0.5, 0.5);
         end += " and a half".len();
     }
-    Some(Numeral { value, grain, bytes: end, needs_unit: false, grain_of_code: None })
+    Some(Numeral { value, grain, bytes: end, needs_unit: false })
 }
 
 /// The units that begin with a character, in their order.
