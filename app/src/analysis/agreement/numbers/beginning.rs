@@ -25,6 +25,11 @@ pub(super) fn next_beginning(sentence: &str, mut at: usize) -> usize {
     at
 }
 
+/// ASCII letters at the beginning of a text.
+pub(super) fn letters(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_alphabetic).count()
+}
+
 /// What a byte tells of whether a quantity may begin there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -1,8 +1,8 @@
 //! The dates of a folded sentence that are written otherwise than a number with its unit: months by name, and ISO 8601.
 
-use super::read::{Found, letters};
+use super::beginning::letters;
 use super::units::MONTHS;
-use super::{Dimension, Quantity};
+use super::{Dimension, Found, Quantity};
 
 /// The name of a month where a day or a year stands beside it; "may" is mostly something else.
 pub(super) fn month_name(before: &str, rest: &str, sentence: usize) -> Option<Found> {

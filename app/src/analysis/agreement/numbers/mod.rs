@@ -63,6 +63,13 @@ pub(super) struct Quantity {
     pub(super) sentence: usize,
 }
 
+/// A quantity, and the bytes of its sentence that it stands in.
+struct Found {
+    quantity: Quantity,
+    start: usize,
+    end: usize,
+}
+
 /// How far apart a number and its rounding may lie, as a share of the greater.
 const MOST_ROUNDED_OFF: f64 = 0.05;
 

@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 
 use super::super::text::hash;
-use super::beginning::next_beginning;
+use super::beginning::{letters, next_beginning};
 use super::dates::{iso_date, month_name};
 use super::units::{
     COUNTERS, CURRENCY_SIGNS, FAHRENHEIT, MULTIPLIERS, NUMBER_WORDS, UNITS, Unit, digit, power,
 };
-use super::{Currency, Dimension, Quantity};
+use super::{Currency, Dimension, Found, Quantity};
 
 /// A sentence holds no more of them; what goes on longer is a table.
 const MOST_QUANTITIES: usize = 24;
@@ -22,13 +22,6 @@ const DAY: f64 = 86_400.0;
 pub(in super::super) fn quantities(sentences: &[String]) -> Vec<Quantity> {
     let of = |(index, sentence): (usize, &String)| in_sentence(sentence, index);
     sentences.iter().enumerate().flat_map(of).collect()
-}
-
-/// A quantity, and the bytes of its sentence that it stands in.
-pub(super) struct Found {
-    pub(super) quantity: Quantity,
-    pub(super) start: usize,
-    pub(super) end: usize,
 }
 
 /// A numeral without its unit.
@@ -61,11 +54,6 @@ fn in_sentence(sentence: &str, index: usize) -> Vec<Quantity> {
         at = next_beginning(sentence, at);
     }
     found.into_iter().map(|found| found.quantity).collect()
-}
-
-/// ASCII letters at the beginning of a text.
-pub(super) fn letters(text: &str) -> usize {
-    text.bytes().take_while(u8::is_ascii_alphabetic).count()
 }
 
 /// Puts a quantity behind the others, or together with the last.
